@@ -1,0 +1,55 @@
+"""Names that several processes, the manifests and the documentation have to agree on."""
+
+from typing import Final
+
+GROUP: Final = "haipool.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+GPU_POOLS: Final = "gpupools"
+REGION_PRESETS: Final = "regionpresets"
+GPU_INSTANCES: Final = "gpuinstances"
+
+#: Held by a GpuPool until all its instances are gone and their cost is booked.
+POOL_FINALIZER: Final = f"{GROUP}/instances"
+#: Held by a GpuInstance until the cloud no longer lists the instance.
+INSTANCE_FINALIZER: Final = f"{GROUP}/terminate"
+#: Held by a GpuInstance until the pool has booked what it cost.
+LEDGER_FINALIZER: Final = f"{GROUP}/ledger"
+
+#: On a GpuInstance: the pool that owns it.
+POOL_LABEL: Final = f"{GROUP}/pool"
+#: On a GpuInstance: never chosen as a victim while the value is "true".
+PROTECT_ANNOTATION: Final = f"{GROUP}/protect"
+#: On a GpuInstance that its pool let go of (`deletionPolicy: Orphan`).
+ORPHANED_ANNOTATION: Final = f"{GROUP}/orphaned"
+
+#: First part of every InstanceName haipool gives; nothing without it is ever touched.
+INSTANCE_MARKER: Final = "hp1"
+
+
+class Condition:
+    """Condition types, and who should look when one is False."""
+
+    READY: Final = "Ready"
+    METRICS_AVAILABLE: Final = "MetricsAvailable"
+    CAPACITY_AVAILABLE: Final = "CapacityAvailable"
+    LAUNCH_HEALTHY: Final = "LaunchHealthy"
+    ACCOUNT_HEALTHY: Final = "AccountHealthy"
+    TRAFFIC_WITHIN_QUOTA: Final = "TrafficWithinQuota"
+    PAUSED: Final = "Paused"
+    REGION_AVAILABLE: Final = "RegionAvailable"
+    LAUNCHED: Final = "Launched"
+    RUNNING: Final = "Running"
+    SERVING: Final = "Serving"
+    OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
+    DRAINED: Final = "Drained"
+
+
+def instance_name(*, cluster_uid: str, pool_uid: str, instance_uid: str, bundle: str) -> str:
+    """HAI InstanceName (at most 128 characters), the only ownership mark HAI lets a client set.
+
+    Returns:
+        `hp1-{cluster8}-{pooluid8}-{uid}-{bundle}`; the bundle is in it because listings show none.
+    """
+    return f"{INSTANCE_MARKER}-{cluster_uid[:8]}-{pool_uid[:8]}-{instance_uid}-{bundle}"
