@@ -28,16 +28,12 @@ class GpuInstanceSpec(Model, frozen=True, kw_only=True):
     pool_uid: Annotated[str, Meta(max_length=64, description="UID of the GpuPool.")] = field(name="poolUID")
     region: Region
     bundle: Bundle
-    application_id: Annotated[
-        str, Meta(pattern="^app-[a-z0-9]{1,32}$", description="ApplicationId in the region.")
-    ]
+    application_id: Annotated[str, Meta(pattern="^app-[a-z0-9]{1,32}$", description="ApplicationId in the region.")]
     price_per_hour: Annotated[float, Meta(ge=0, le=100000, description="CNY per hour when it was bought.")]
     launch_number: Annotated[int, Meta(ge=1, description="The pool's launchCounter for this attempt.")]
     reason: Annotated[str, Meta(max_length=300, description="Why it was bought.")] = ""
     system_disk: SystemDisk | None = None
-    drain: Annotated[
-        bool, Meta(description="true: takes no new tasks; the pool destroys it when it is idle.")
-    ] = False
+    drain: Annotated[bool, Meta(description="true: takes no new tasks; the pool destroys it when it is idle.")] = False
 
 
 class GpuInstanceStatus(Model, frozen=True, kw_only=True):
@@ -54,13 +50,9 @@ class GpuInstanceStatus(Model, frozen=True, kw_only=True):
     ready_at: str | None = None
     drain_started_at: str | None = None
     terminate_requested_at: str | None = None
-    ended_at: (
-        Annotated[str, Meta(description="Time at which the cloud no longer had it; billing ended.")] | None
-    ) = None
+    ended_at: Annotated[str, Meta(description="Time at which the cloud no longer had it; billing ended.")] | None = None
     failures: Annotated[int, Meta(description="Failed health probes in a row.")] = 0
-    traffic_used_gb: Annotated[float, Meta(description="GB of this month.")] = field(
-        default=0.0, name="trafficUsedGB"
-    )
+    traffic_used_gb: Annotated[float, Meta(description="GB of this month.")] = field(default=0.0, name="trafficUsedGB")
     message: str = ""
     conditions: tuple[ConditionModel, ...] = ()
 

@@ -39,9 +39,7 @@ class WarmUp(Model, frozen=True, kw_only=True):
     method: Annotated[Literal["GET", "POST", "PUT"], _text("HTTP method.")] = "GET"
     path: Annotated[str, Meta(pattern="^/", max_length=1024, description="Path and query.")]
     body: Annotated[str, Meta(max_length=65536, description="Request body.")] = ""
-    content_type: Annotated[str, Meta(max_length=128, description="Content-Type of the body.")] = (
-        "application/json"
-    )
+    content_type: Annotated[str, Meta(max_length=128, description="Content-Type of the body.")] = "application/json"
     timeout_seconds: Annotated[int, Meta(ge=1, le=3600, description="How long the answer may take.")] = 120
 
 
@@ -57,9 +55,7 @@ class Server(Model, frozen=True, kw_only=True):
 
     port: Annotated[int, Meta(ge=1, le=65535, description="Port of the application.")] = 7860
     scheme: Annotated[Literal["http", "https"], _text("Scheme of the application.")] = "http"
-    health_path: Annotated[
-        str, Meta(pattern="^/", max_length=1024, description="Answers 2xx when healthy.")
-    ] = "/"
+    health_path: Annotated[str, Meta(pattern="^/", max_length=1024, description="Answers 2xx when healthy.")] = "/"
     probe_interval_seconds: Annotated[
         int, Meta(ge=1, le=3600, description="Time between two health probes of a Ready server.")
     ] = 10
@@ -70,9 +66,7 @@ class Server(Model, frozen=True, kw_only=True):
         int, Meta(ge=1, le=86400, description="A server not Ready by then counts as failed and is destroyed.")
     ] = 900
     warm_up: WarmUp | None = None
-    address: Annotated[Literal["Public", "Private"], _text("Which address of the instance to use.")] = (
-        "Public"
-    )
+    address: Annotated[Literal["Public", "Private"], _text("Which address of the instance to use.")] = "Public"
     system_disk: SystemDisk | None = None
 
 
@@ -107,24 +101,18 @@ class Cpu(Model, frozen=True, kw_only=True):
 
     source: Annotated[
         Literal["Auto", "Monitor", "Slots"],
-        _text(
-            "Monitor: Cloud Monitor. Slots: share of busy task slots. Auto: Monitor where HAI has a metric."
-        ),
+        _text("Monitor: Cloud Monitor. Slots: share of busy task slots. Auto: Monitor where HAI has a metric."),
     ] = "Auto"
 
 
 class Up(Model, frozen=True, kw_only=True):
     """Scale up when ANY of the four thresholds is exceeded."""
 
-    mean_response_seconds: Annotated[float, Meta(gt=0, le=86400, description="Mean response above this.")] = (
-        3.0
-    )
+    mean_response_seconds: Annotated[float, Meta(gt=0, le=86400, description="Mean response above this.")] = 3.0
     queue_length: Annotated[int, Meta(ge=0, le=10000000, description="Waiting tasks above this.")] = 15
     cpu_percent: Annotated[float, Meta(gt=0, le=100, description="Mean CPU above this.")] = 85.0
     max_wait_seconds: Annotated[float, Meta(gt=0, le=86400, description="Longest wait above this.")] = 10.0
-    step: Annotated[
-        int, Meta(ge=1, le=100, description="Servers bought at a time; one step is in flight.")
-    ] = 1
+    step: Annotated[int, Meta(ge=1, le=100, description="Servers bought at a time; one step is in flight.")] = 1
     max_launches_per_minute: Annotated[
         int, Meta(ge=1, le=1000, description="Purchases per minute at most, whatever the load.")
     ] = 20
@@ -133,9 +121,7 @@ class Up(Model, frozen=True, kw_only=True):
 class Down(Model, frozen=True, kw_only=True):
     """Scale down when ALL thresholds are undercut for long enough."""
 
-    mean_response_seconds: Annotated[float, Meta(gt=0, le=86400, description="Mean response below this.")] = (
-        1.0
-    )
+    mean_response_seconds: Annotated[float, Meta(gt=0, le=86400, description="Mean response below this.")] = 1.0
     queue_length: Annotated[int, Meta(ge=0, le=10000000, description="Waiting tasks below this.")] = 3
     cpu_percent: Annotated[float, Meta(gt=0, le=100, description="Mean CPU below this.")] = 30.0
     stabilization_seconds: Annotated[
@@ -172,9 +158,7 @@ class Scaling(Model, frozen=True, kw_only=True):
         ),
     )
     interval_seconds: Annotated[int, Meta(ge=1, le=3600, description="Time between two decisions.")] = 10
-    window_seconds: Annotated[int, Meta(ge=1, le=86400, description="Window over which means are taken.")] = (
-        60
-    )
+    window_seconds: Annotated[int, Meta(ge=1, le=86400, description="Window over which means are taken.")] = 60
     response_time: Annotated[
         Literal["Wait", "Total"],
         _text("Wait: submission until a server starts on the task. Total: submission until completion."),
@@ -224,23 +208,19 @@ class Queue(Model, frozen=True, kw_only=True):
         tuple[Annotated[str, Meta(max_length=64)], ...],
         Meta(max_length=64, description="CIDRs of proxies whose X-Forwarded-For is believed."),
     ] = ()
-    max_tasks: Annotated[int, Meta(ge=1, le=10000000, description="Waiting tasks in all; above it 429.")] = (
-        100000
-    )
+    max_tasks: Annotated[int, Meta(ge=1, le=10000000, description="Waiting tasks in all; above it 429.")] = 100000
     max_tasks_per_user: Annotated[
         int, Meta(ge=1, le=10000000, description="Waiting tasks of one user; above it 429.")
     ] = 1000
     max_wait_seconds: Annotated[
         int, Meta(ge=1, le=604800, description="A task that waited longer is answered with 503.")
     ] = 3600
-    max_body_bytes: Annotated[
-        int, Meta(ge=1, le=10737418240, description="Largest request body; above it 413.")
-    ] = 104857600
+    max_body_bytes: Annotated[int, Meta(ge=1, le=10737418240, description="Largest request body; above it 413.")] = (
+        104857600
+    )
     routes: Annotated[
         tuple[Route, ...],
-        Meta(
-            max_length=64, description="By default POST, PUT and PATCH are tasks and all else passes through."
-        ),
+        Meta(max_length=64, description="By default POST, PUT and PATCH are tasks and all else passes through."),
     ] = ()
 
 
@@ -313,9 +293,7 @@ class SignalStatus(Model, frozen=True, kw_only=True):
     value: float | None = None
     up_threshold: float | None = None
     down_threshold: float | None = None
-    state: Annotated[Literal["High", "Normal", "Low", "Unknown"], _text("Against the thresholds.")] = (
-        "Unknown"
-    )
+    state: Annotated[Literal["High", "Normal", "Low", "Unknown"], _text("Against the thresholds.")] = "Unknown"
     source: str = ""
     age_seconds: float | None = None
 

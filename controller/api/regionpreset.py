@@ -12,17 +12,10 @@ class Application(Model, frozen=True, kw_only=True):
     """The application, by id, or by name and type where the id is to be looked up in the region."""
 
     cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "has(self.id) != has(self.name)", "set application.id or application.name, and only one of them"
-        ),
+        Rule("has(self.id) != has(self.name)", "set application.id or application.name, and only one of them"),
     )
-    id: (
-        Annotated[str, Meta(pattern="^app-[a-z0-9]{1,32}$", description="ApplicationId in this region.")]
-        | None
-    ) = None
-    name: Annotated[str, Meta(min_length=1, max_length=128, description="Exact ApplicationName.")] | None = (
-        None
-    )
+    id: Annotated[str, Meta(pattern="^app-[a-z0-9]{1,32}$", description="ApplicationId in this region.")] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=128, description="Exact ApplicationName.")] | None = None
     type: Annotated[
         Literal["PUBLIC_APPLICATION", "PRIVATE_APPLICATION", "COMMUNITY_APPLICATION"],
         Meta(description="ApplicationType for a look-up by name."),
@@ -40,8 +33,8 @@ class RegionPresetSpec(Model, frozen=True, kw_only=True):
     disk_gib: Annotated[int, Meta(ge=1, le=10000, description="Size of the stored image in GiB.")] = field(
         default=50, name="diskGiB"
     )
-    storage_price_per_gib_day: Annotated[float, Meta(ge=0, le=1000, description="CNY per GiB and day.")] = (
-        field(default=0.0048, name="storagePricePerGiBDay")
+    storage_price_per_gib_day: Annotated[float, Meta(ge=0, le=1000, description="CNY per GiB and day.")] = field(
+        default=0.0048, name="storagePricePerGiBDay"
     )
     enabled: Annotated[bool, Meta(description="false: nothing new is bought in this region.")] = True
 
@@ -67,9 +60,7 @@ class RegionPresetStatus(Model, frozen=True, kw_only=True):
     application_id: str = ""
     application_state: str = ""
     min_disk_gib: int = field(default=0, name="minDiskGiB")
-    daily_storage_cost: Annotated[
-        float, Meta(description="diskGiB x storagePricePerGiBDay, CNY per day.")
-    ] = 0.0
+    daily_storage_cost: Annotated[float, Meta(description="diskGiB x storagePricePerGiBDay, CNY per day.")] = 0.0
     cheapest: Annotated[str, Meta(description="The cheapest offer now.")] = ""
     verified_at: str | None = None
     offers: tuple[OfferStatus, ...] = ()

@@ -179,9 +179,7 @@ class Cloud(Protocol):
     async def cpu_metric(self) -> str | None:
         """Name of the CPU metric the cloud publishes for its GPU instances, or None if it publishes none."""
 
-    async def cpu_percent(
-        self, region: str, instance_ids: Sequence[str], *, metric: str
-    ) -> tuple[CpuPoint, ...]:
+    async def cpu_percent(self, region: str, instance_ids: Sequence[str], *, metric: str) -> tuple[CpuPoint, ...]:
         """The newest CPU point of each instance; an instance without data is absent."""
 
     async def close(self) -> None:
