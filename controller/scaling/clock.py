@@ -1,0 +1,32 @@
+"""The low-load clock, and what else one decision remembers for the next."""
+
+from controller.scaling.snapshot import Memory, Snapshot
+from controller.scaling.triggers import Trigger, is_low_load
+
+
+def advance(memory: Memory, snapshot: Snapshot, triggers: tuple[Trigger, ...], *, now: float) -> Memory:
+    """The memory as this decision should see it.
+
+    The low-load clock restarts when a load condition fails or is unknown, and when a dispatcher restarted or joined;
+    that it restarts with the operator follows from living in memory only. A destruction does not restart it, but its
+    end is noted, since the next one waits for a fresh window.
+    """
+    replaced = memory.dispatchers != snapshot.signals.dispatchers and bool(memory.dispatchers)
+    since = memory.low_load_since
+    if not is_low_load(triggers) or replaced:
+        since = None
+    if since is None and is_low_load(triggers):
+        since = now
+    leaving = frozenset(s.name for s in snapshot.servers if s.leaving)
+    ended = now if memory.leaving - leaving else memory.last_drain_ended
+    return Memory(
+        low_load_since=since,
+        last_drain_ended=ended,
+        leaving=leaving,
+        dispatchers=snapshot.signals.dispatchers or memory.dispatchers,
+    )
+
+
+def low_load_lasted(memory: Memory, *, now: float) -> float:
+    """Seconds for which all load conditions have held; 0 while they do not."""
+    return 0.0 if memory.low_load_since is None else now - memory.low_load_since

@@ -1,0 +1,133 @@
+"""Whether, why and what to buy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from controller.scaling.actions import Action, Launch, Undrain, Verdict
+from controller.scaling.offers import buyable
+from controller.scaling.readings import nothing_being_deployed
+from controller.scaling.snapshot import ServerState, ServerView, Snapshot
+from controller.scaling.triggers import Trigger, firing
+
+#: First pause after a failed deployment; doubles with each further one in a row.
+FAILURE_BACKOFF_SECONDS: Final = 20.0
+FAILURE_BACKOFF_MAX_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many more servers, and why."""
+
+    count: int
+    reason: str
+    message: str
+
+
+def staying(snapshot: Snapshot) -> list[ServerView]:
+    """The servers that count against minimum and maximum: all that exist or are being deployed and do not leave."""
+    return [s for s in snapshot.servers if not s.leaving]
+
+
+def wanted(snapshot: Snapshot, triggers: tuple[Trigger, ...]) -> Wanted | None:
+    """How many servers the minimum or the triggers ask for, not yet bounded by anything."""
+    have, minimum = len(staying(snapshot)), snapshot.spec.replicas.min
+    if have < minimum:
+        return Wanted(minimum - have, "BelowMinimum", f"{have} servers, minimum {minimum}")
+    hot = firing(triggers)
+    if hot:
+        return Wanted(snapshot.spec.scaling.up.step, hot[0].reason, "; ".join(t.above() for t in hot))
+    return None
+
+
+def grow(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action], Verdict]:
+    """The purchases (or drains taken back) that answer `want`, and the decision in a line."""
+    if snapshot.spec.paused in ("All", "ScaleUp"):
+        return [], _hold("ScaleUpPaused", f"spec.paused is {snapshot.spec.paused}; {want.message}")
+    returning = [s for s in snapshot.servers if s.draining and s.drained_by_pool and s.state is ServerState.READY]
+    if returning:
+        return _take_back(returning, want)
+    hold = _held_back(snapshot, want, now=now)
+    if hold:
+        return [], hold
+    return _buy(snapshot, want, now=now)
+
+
+def _take_back(returning: Sequence[ServerView], want: Wanted) -> tuple[list[Action], Verdict]:
+    """Cheapest first: a server that still runs costs nothing to keep, a new one minutes of waiting."""
+    chosen = sorted(returning, key=lambda s: (s.price_per_hour, s.name))[: want.count]
+    message = f"{want.message} -> keep {', '.join(s.name for s in chosen)} instead of buying"
+    actions: list[Action] = [Undrain(s.name, want.reason, message) for s in chosen]
+    return actions, Verdict("Undrain", want.reason, message)
+
+
+def _held_back(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:
+    """Why nothing is bought although more is wanted."""
+    deploying = sum(s.in_deployment and not s.leaving for s in snapshot.servers)
+    if want.reason != "BelowMinimum" and not nothing_being_deployed(deploying):
+        return _hold("StepInFlight", f"{want.message}; waiting for {deploying} servers that are being deployed")
+    maximum = snapshot.spec.replicas.max
+    if maximum is not None and len(staying(snapshot)) >= maximum:
+        return _hold("AtMaximum", f"{want.message}; replicas.max is {maximum}")
+    return _failing(snapshot, want, now=now)
+
+
+def _failing(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:
+    failures = snapshot.launch_failures
+    if not failures:
+        return None
+    last, what = failures[-1]
+    pause = min(FAILURE_BACKOFF_SECONDS * 2.0 ** min(len(failures) - 1, 10), FAILURE_BACKOFF_MAX_SECONDS)
+    if now - last >= pause:
+        return None
+    return _hold(
+        "LaunchesFailing",
+        f"{want.message}; the last {len(failures)} launches failed ({what}); next in {last + pause - now:.0f} s",
+    )
+
+
+def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action], Verdict]:
+    offers = buyable(snapshot.offers, snapshot.blocks, now=now)
+    if not offers:
+        return [], _hold("NoOffer", f"{want.message}; {nothing_on_offer(snapshot, now=now)}")
+    count = min(want.count, _room(snapshot), _rate_left(snapshot, now=now))
+    if count <= 0:
+        limit = snapshot.spec.scaling.up.max_launches_per_minute
+        return [], _hold("LaunchRateLimited", f"{want.message}; scaling.up.maxLaunchesPerMinute is {limit}")
+    best = offers[0]
+    message = f"{want.message} -> buy {count} x {best}"
+    actions: list[Action] = [Launch(best, want.reason, message) for _ in range(count)]
+    return actions, Verdict("ScaleUp", want.reason, message)
+
+
+def _room(snapshot: Snapshot) -> int:
+    """How many servers fit under the maximum; without one there is no limit."""
+    maximum = snapshot.spec.replicas.max
+    return 10**9 if maximum is None else maximum - len(staying(snapshot))
+
+
+def _rate_left(snapshot: Snapshot, *, now: float) -> int:
+    recent = sum(now - s.created_at < 60.0 for s in snapshot.servers)
+    return snapshot.spec.scaling.up.max_launches_per_minute - recent
+
+
+def nothing_on_offer(snapshot: Snapshot, *, now: float) -> str:
+    """Why no offer can be bought now, in one sentence, with what to do."""
+    for block in snapshot.blocks:
+        if block.until > now and block.region is None:
+            return block.message
+    if not snapshot.offers:
+        if not snapshot.unusable_presets:
+            return "no RegionPreset matches spec.presetSelector; apply manifests/samples/presets.yaml, say"
+        return "no preset can sell: " + "; ".join(f"{name}: {why}" for name, why in snapshot.unusable_presets[:6])
+    blocked = {b.region: b.message for b in snapshot.blocks if b.until > now}
+    sold_out = [o for o in snapshot.offers if not o.in_stock(now)]
+    parts = [f"{region}: {why}" for region, why in blocked.items() if region]
+    if sold_out:
+        soonest = min(o.sold_out_until for o in sold_out) - now
+        parts.append(f"{len(sold_out)} of {len(snapshot.offers)} offers sold out, next try in {soonest:.0f} s")
+    return "; ".join(parts)
+
+
+def _hold(reason: str, message: str) -> Verdict:
+    return Verdict("Hold", reason, message)

@@ -1,0 +1,149 @@
+"""What a decision may look at: one frozen picture of a pool, its servers, its offers and its signals."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.api.gpupool import GpuPoolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A measured figure. A figure that could not be read is None in its place, never zero."""
+
+    value: float
+    #: Seconds since it was measured.
+    age: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """The figures that drive scaling; None is *unknown*."""
+
+    mean_response: Signal | None = None
+    queue_length: Signal | None = None
+    cpu: Signal | None = None
+    longest_wait: Signal | None = None
+    #: Why signals are unknown; empty when all were read.
+    problem: str = ""
+    #: Start times of the dispatcher replicas; a change restarts the low-load clock.
+    dispatchers: frozenset[float] = frozenset()
+
+
+class ServerState(StrEnum):
+    """Where a server is in its life."""
+
+    LAUNCHING = "Launching"
+    DEPLOYING = "Deploying"
+    READY = "Ready"
+    UNHEALTHY = "Unhealthy"
+    TERMINATING = "Terminating"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """One GpuInstance as the planner sees it."""
+
+    name: str
+    region: str
+    bundle: str
+    price_per_hour: float
+    state: ServerState
+    #: Unix seconds at which the object was written, just before the purchase.
+    created_at: float
+    #: Unix seconds; None until it was first Ready.
+    ready_at: float | None = None
+    traffic_gb: float = 0.0
+    #: Tasks and requests in flight, summed over dispatcher replicas.
+    in_flight: float = 0.0
+    slots: int = 1
+    speed: float = 1.0
+    protected: bool = False
+    #: Takes no new tasks.
+    draining: bool = False
+    #: The pool asked for the drain itself, so a scale-up may take it back; a person's drain it never undoes.
+    drained_by_pool: bool = False
+    #: Every dispatcher replica reports it draining with nothing in flight, or the drain time is over.
+    drained: bool = False
+    #: The operator's probe and every reporting dispatcher find it dead.
+    agreed_dead: bool = False
+
+    @property
+    def in_deployment(self) -> bool:
+        """Asked for and not yet Ready."""
+        return self.state in (ServerState.LAUNCHING, ServerState.DEPLOYING)
+
+    @property
+    def leaving(self) -> bool:
+        """Will not serve again unless a drain is taken back."""
+        return self.draining or self.state is ServerState.TERMINATING
+
+    @property
+    def capacity(self) -> float:
+        """Slots weighted by speed."""
+        return self.slots * self.speed
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Something that can be bought: a bundle in a region at a price."""
+
+    region: str
+    bundle: str
+    price_per_hour: float
+    #: Region preference; lower first.
+    priority: int
+    #: Name of the RegionPreset.
+    preset: str
+    application_id: str
+    #: Unix seconds until which the offer counts as out of stock; 0 when it does not.
+    sold_out_until: float = 0.0
+
+    def in_stock(self, now: float) -> bool:
+        """Whether a purchase may be tried; once a back-off ends, the next purchase finds out."""
+        return self.sold_out_until <= now
+
+    def __str__(self) -> str:
+        return f"{self.bundle} in {self.region} at {self.price_per_hour:g} CNY/h"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A reason not to buy that a person has to clear, or time."""
+
+    #: Condition reason in CamelCase.
+    reason: str
+    message: str
+    #: Unix seconds after which one more try is allowed.
+    until: float
+    #: The region it binds; None: the account.
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything one decision may look at."""
+
+    spec: GpuPoolSpec
+    signals: Signals
+    servers: tuple[ServerView, ...]
+    offers: tuple[Offer, ...]
+    #: Presets that cannot sell, as (name, why); for the message when nothing is on offer.
+    unusable_presets: tuple[tuple[str, str], ...] = ()
+    blocks: tuple[Block, ...] = ()
+    deleting: bool = False
+    #: Failed deployments in a row, newest last: (Unix seconds, what happened).
+    launch_failures: tuple[tuple[float, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What one decision leaves for the next. It dies with the operator on purpose: a restart starts the clocks anew."""
+
+    #: Unix seconds since which all load conditions have held; None while one does not.
+    low_load_since: float | None = None
+    #: Unix seconds at which the last drain by scale-down ended.
+    last_drain_ended: float | None = None
+    #: Names of the servers that were leaving at the last decision.
+    leaving: frozenset[str] = field(default_factory=frozenset)
+    dispatchers: frozenset[float] = field(default_factory=frozenset)
