@@ -1,0 +1,87 @@
+"""The pool's conditions: Unknown while unsettled, False only when someone should act."""
+
+from controller.api.model import MESSAGE_LIMIT, ConditionModel, ConditionStatus
+from controller.api.names import Condition
+from controller.scaling.grow import nothing_on_offer, staying
+from controller.scaling.offers import buyable
+from controller.scaling.plan import Plan
+from controller.scaling.snapshot import ServerState, Snapshot
+
+
+def pool_conditions(snapshot: Snapshot, plan: Plan, *, now: float) -> tuple[ConditionModel, ...]:
+    """All conditions of a pool after a decision, without times: those are kept by whoever writes them."""
+    return (
+        _ready(snapshot, plan),
+        _metrics(snapshot),
+        _capacity(snapshot, now=now),
+        _launches(snapshot),
+        _account(snapshot, now=now),
+        _paused(snapshot),
+    )
+
+
+def condition(kind: str, status: ConditionStatus, reason: str, message: str) -> ConditionModel:
+    """A condition whose message is cut to what people read."""
+    short = message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
+    return ConditionModel(type=kind, status=status, reason=reason, message=short)
+
+
+def _ready(snapshot: Snapshot, plan: Plan) -> ConditionModel:
+    ready = sum(s.state is ServerState.READY and not s.leaving for s in snapshot.servers)
+    minimum = snapshot.spec.replicas.min
+    if snapshot.deleting:
+        return condition(Condition.READY, "False", "Deleting", f"{len(snapshot.servers)} servers left")
+    if plan.verdict.reason == "TooManyDead":
+        return condition(Condition.READY, "False", "TooManyDead", plan.verdict.message)
+    if ready >= minimum:
+        return condition(Condition.READY, "True", "MinimumReady", f"{ready} servers Ready, minimum {minimum}")
+    waiting = sum(s.in_deployment for s in snapshot.servers)
+    if waiting:
+        message = f"{ready} of at least {minimum} servers Ready, {waiting} being deployed"
+        return condition(Condition.READY, "Unknown", "Deploying", message)
+    return condition(Condition.READY, "False", plan.verdict.reason, plan.verdict.message)
+
+
+def _metrics(snapshot: Snapshot) -> ConditionModel:
+    signals = snapshot.signals
+    if signals.problem:
+        return condition(Condition.METRICS_AVAILABLE, "False", "ScrapeFailed", signals.problem)
+    if signals.cpu is None and any(s.state is ServerState.READY for s in snapshot.servers):
+        message = "no fresh CPU figure; the pool is not scaled down until there is one"
+        return condition(Condition.METRICS_AVAILABLE, "Unknown", "CpuUnknown", message)
+    return condition(Condition.METRICS_AVAILABLE, "True", "Scraped", "all signals are read")
+
+
+def _capacity(snapshot: Snapshot, *, now: float) -> ConditionModel:
+    offers = buyable(snapshot.offers, snapshot.blocks, now=now)
+    if offers:
+        return condition(Condition.CAPACITY_AVAILABLE, "True", "OffersInStock", f"next: {offers[0]}")
+    if snapshot.offers and all(not o.in_stock(now) for o in snapshot.offers):
+        return condition(Condition.CAPACITY_AVAILABLE, "False", "SoldOut", nothing_on_offer(snapshot, now=now))
+    return condition(Condition.CAPACITY_AVAILABLE, "False", "NoOffer", nothing_on_offer(snapshot, now=now))
+
+
+def _launches(snapshot: Snapshot) -> ConditionModel:
+    failures = snapshot.launch_failures
+    if not failures:
+        return condition(Condition.LAUNCH_HEALTHY, "True", "LaunchesSucceed", "the last launch became Ready")
+    message = f"the last {len(failures)} launches failed: {failures[-1][1]}"
+    return condition(Condition.LAUNCH_HEALTHY, "False", "LaunchesFailing", message)
+
+
+def _account(snapshot: Snapshot, *, now: float) -> ConditionModel:
+    active = [block for block in snapshot.blocks if block.until > now]
+    if not active:
+        return condition(Condition.ACCOUNT_HEALTHY, "True", "NoObjection", "the cloud accepts this account's requests")
+    message = "; ".join(f"{b.region}: {b.message}" if b.region else b.message for b in active)
+    return condition(Condition.ACCOUNT_HEALTHY, "False", active[0].reason, message)
+
+
+def _paused(snapshot: Snapshot) -> ConditionModel:
+    paused = snapshot.spec.paused
+    if snapshot.spec.mode == "Recommend":
+        return condition(Condition.PAUSED, "True", "Recommend", "spec.mode is Recommend: decisions are shown, not done")
+    if paused == "None":
+        return condition(Condition.PAUSED, "False", "Active", "decisions are acted on")
+    extra = f"; {len(staying(snapshot))} servers, minimum {snapshot.spec.replicas.min}"
+    return condition(Condition.PAUSED, "True", paused, f"spec.paused is {paused}{extra}")
