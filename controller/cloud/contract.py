@@ -160,7 +160,8 @@ class Cloud(Protocol):
         adapter's duty never to repeat it by itself.
 
         Raises:
-            SoldOutError, ThrottledError, ArrearsError, UnauthorizedError, QuotaError, InvalidRequestError: nothing was bought.
+            SoldOutError, ThrottledError, ArrearsError, UnauthorizedError, QuotaError, InvalidRequestError: nothing was
+                bought.
             UnclearError: it may have been bought. Only the same token, or proof of absence, may follow.
         """
 
@@ -169,12 +170,13 @@ class Cloud(Protocol):
 
         Raises:
             NotFoundError: it does not exist (any more): the goal is reached.
-            InProgressError: not accepted now, ask again later.
+            InProgressError, ThrottledError: not accepted now, ask again later.
+            UnauthorizedError, InvalidRequestError: refused; it goes on costing money until a person acts.
             UnclearError: ask again; destroying twice does no harm.
         """
 
     async def network_usage(self, region: str, instance_ids: Sequence[str]) -> tuple[NetworkUsage, ...]:
-        """Traffic of this month. Ids that vanished are absent from the answer, the others still answered."""
+        """Traffic of this month. Ids that vanished, or have no figures yet, are absent from the answer."""
 
     async def cpu_metric(self) -> str | None:
         """Name of the CPU metric the cloud publishes for its GPU instances, or None if it publishes none."""
