@@ -7,6 +7,7 @@ from msgspec import Meta, field
 from controller.api.catalog import Bundle, Region
 from controller.api.gpupool import SystemDisk
 from controller.api.model import ConditionModel, Metadata, Model, Rule
+from controller.api.names import ORPHANED_ANNOTATION, PROTECT_ANNOTATION
 
 Phase = Literal["Launching", "Deploying", "Ready", "Unhealthy", "Draining", "Terminating"]
 
@@ -68,3 +69,14 @@ class GpuInstance(Model, frozen=True, kw_only=True):
     def draining(self) -> bool:
         """Whether it takes no new tasks: asked to drain, or being deleted."""
         return self.spec.drain or self.metadata.deleting
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its pool let go of it; then nobody buys, drains or destroys it any more."""
+        return self.metadata.annotations.get(ORPHANED_ANNOTATION) == "true"
+
+    @property
+    def protected(self) -> bool:
+        """Whether scale-down must leave it alone. A malformed value protects: the safe reading."""
+        value = self.metadata.annotations.get(PROTECT_ANNOTATION)
+        return value is not None and value.strip().lower() != "false"

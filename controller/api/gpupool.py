@@ -249,7 +249,7 @@ class Traffic(Model, frozen=True, kw_only=True):
 class LabelSelector(Model, frozen=True, kw_only=True):
     """Equality-based label selector."""
 
-    match_labels: Annotated[dict[str, str], _text("Labels a preset must have.")] = {}
+    match_labels: Annotated[dict[str, str], _text("Labels a preset must have.")] = field(default_factory=dict)
 
 
 class GpuPoolSpec(Model, frozen=True, kw_only=True):

@@ -19,10 +19,14 @@ LEDGER_FINALIZER: Final = f"{GROUP}/ledger"
 
 #: On a GpuInstance: the pool that owns it.
 POOL_LABEL: Final = f"{GROUP}/pool"
-#: On a GpuInstance: never chosen as a victim while the value is "true".
+#: On a GpuInstance: never chosen as a victim unless the value is "false".
 PROTECT_ANNOTATION: Final = f"{GROUP}/protect"
 #: On a GpuInstance that its pool let go of (`deletionPolicy: Orphan`).
 ORPHANED_ANNOTATION: Final = f"{GROUP}/orphaned"
+
+#: On a GpuInstance that scale-down drains, so that a scale-up takes back only the pool's own drains.
+DRAINED_BY_ANNOTATION: Final = f"{GROUP}/drained-by"
+DRAINED_BY_SCALE_DOWN: Final = "scale-down"
 
 #: First part of every InstanceName haipool gives; nothing without it is ever touched.
 INSTANCE_MARKER: Final = "hp1"

@@ -29,6 +29,21 @@ def staying(snapshot: Snapshot) -> list[ServerView]:
     return [s for s in snapshot.servers if not s.leaving]
 
 
+def serving(snapshot: Snapshot) -> list[ServerView]:
+    """The servers that take new tasks now. Scale-down counts these: an Unhealthy one is no replacement."""
+    return [s for s in staying(snapshot) if s.state is ServerState.READY]
+
+
+def returnable(snapshot: Snapshot) -> list[ServerView]:
+    """The pool's own drains that can be taken back; a person's drain never is."""
+    return [s for s in snapshot.servers if s.draining and s.drained_by_pool and s.state is ServerState.READY]
+
+
+def step_in_flight(snapshot: Snapshot) -> int:
+    """Servers of the last step: asked for, not yet Ready, and not given up. The next purchase waits for them."""
+    return sum(s.in_deployment and not s.leaving for s in snapshot.servers)
+
+
 def wanted(snapshot: Snapshot, triggers: tuple[Trigger, ...]) -> Wanted | None:
     """How many servers the minimum or the triggers ask for, not yet bounded by anything."""
     have, minimum = len(staying(snapshot)), snapshot.spec.replicas.min
@@ -41,21 +56,27 @@ def wanted(snapshot: Snapshot, triggers: tuple[Trigger, ...]) -> Wanted | None:
 
 
 def grow(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action], Verdict]:
-    """The purchases (or drains taken back) that answer `want`, and the decision in a line."""
+    """The purchases (or drains taken back) that answer `want`, and the decision in a line.
+
+    Drains are taken back under a pause of scale-up too: that stops purchases, and this is none.
+    """
+    full = _at_maximum(snapshot, want)
+    if full:
+        return [], full
+    returning = returnable(snapshot)
+    if returning:
+        return _take_back(returning, want, room=_room(snapshot))
     if snapshot.spec.paused in ("All", "ScaleUp"):
         return [], _hold("ScaleUpPaused", f"spec.paused is {snapshot.spec.paused}; {want.message}")
-    returning = [s for s in snapshot.servers if s.draining and s.drained_by_pool and s.state is ServerState.READY]
-    if returning:
-        return _take_back(returning, want)
     hold = _held_back(snapshot, want, now=now)
     if hold:
         return [], hold
     return _buy(snapshot, want, now=now)
 
 
-def _take_back(returning: Sequence[ServerView], want: Wanted) -> tuple[list[Action], Verdict]:
+def _take_back(returning: Sequence[ServerView], want: Wanted, *, room: int) -> tuple[list[Action], Verdict]:
     """Cheapest first: a server that still runs costs nothing to keep, a new one minutes of waiting."""
-    chosen = sorted(returning, key=lambda s: (s.price_per_hour, s.name))[: want.count]
+    chosen = sorted(returning, key=lambda s: (s.price_per_hour, s.name))[: min(want.count, room)]
     message = f"{want.message} -> keep {', '.join(s.name for s in chosen)} instead of buying"
     actions: list[Action] = [Undrain(s.name, want.reason, message) for s in chosen]
     return actions, Verdict("Undrain", want.reason, message)
@@ -63,13 +84,16 @@ def _take_back(returning: Sequence[ServerView], want: Wanted) -> tuple[list[Acti
 
 def _held_back(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:
     """Why nothing is bought although more is wanted."""
-    deploying = sum(s.in_deployment and not s.leaving for s in snapshot.servers)
+    deploying = step_in_flight(snapshot)
     if want.reason != "BelowMinimum" and not nothing_being_deployed(deploying):
         return _hold("StepInFlight", f"{want.message}; waiting for {deploying} servers that are being deployed")
-    maximum = snapshot.spec.replicas.max
-    if maximum is not None and len(staying(snapshot)) >= maximum:
-        return _hold("AtMaximum", f"{want.message}; replicas.max is {maximum}")
     return _failing(snapshot, want, now=now)
+
+
+def _at_maximum(snapshot: Snapshot, want: Wanted) -> Verdict | None:
+    if _room(snapshot) > 0:
+        return None
+    return _hold("AtMaximum", f"{want.message}; replicas.max is {snapshot.spec.replicas.max}")
 
 
 def _failing(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from controller.scaling.actions import Action, Destroy, Launch, Undrain, Verdict
 from controller.scaling.clock import advance
-from controller.scaling.grow import grow, staying, wanted
-from controller.scaling.shrink import finish_drains, replace_dead, shrink
+from controller.scaling.grow import grow, returnable, staying, wanted
+from controller.scaling.shrink import finish_drains, replace_dead, revoke_drains, shrink
 from controller.scaling.snapshot import Memory, ServerState, Snapshot
 from controller.scaling.triggers import Trigger, evaluate
 
@@ -25,8 +25,9 @@ class Plan:
 def plan(snapshot: Snapshot, memory: Memory, *, now: float) -> Plan:
     """Decide.
 
-    Order: a pool that is being deleted lets everything go; drains that ended are finished; the dead are replaced; more
-    servers come before fewer; scaling down is last and needs every rule to allow it.
+    Order: a pool that is being deleted lets everything go; the dead are replaced; drains that may not go on are taken
+    back and those that ended are finished; more servers come before fewer; scaling down is last and needs every rule
+    to allow it.
 
     Args:
         snapshot: everything the decision may look at.
@@ -56,31 +57,27 @@ def _decide(
     dead, replacing = replace_dead(snapshot)
     if dead and replacing:
         return dead, replacing
+    revoked, revocation = revoke_drains(snapshot)
+    if revocation:
+        return revoked + finish_drains(snapshot, spare=_names(revoked)), revocation
     want = wanted(snapshot, triggers)
     if want:
         actions, verdict = grow(snapshot, want, now=now)
-        kept = {action.server for action in actions if isinstance(action, Undrain)}
-        return [a for a in finish_drains(snapshot) if _server(a) not in kept] + actions, verdict
-    if snapshot.spec.paused in ("All", "ScaleDown"):
-        returning = _resume_serving(snapshot)
-        if returning:
-            return returning, Verdict("Undrain", "ScaleDownPaused", "; ".join(a.message for a in returning))
+        taking_back = any(isinstance(action, Undrain) for action in actions)
+        spare = {s.name for s in returnable(snapshot)} if taking_back else set()
+        return finish_drains(snapshot, spare=spare) + actions, verdict
+    if replacing:
+        return finish_drains(snapshot), replacing
     actions, verdict = shrink(snapshot, memory, triggers, now=now)
-    return finish_drains(snapshot) + actions, replacing or verdict
-
-
-def _resume_serving(snapshot: Snapshot) -> list[Action]:
-    """A pause of scale-down takes the pool's own drains back: a server that must stay should work."""
-    message = f"spec.paused is {snapshot.spec.paused}"
-    return [
-        Undrain(s.name, "ScaleDownPaused", f"{s.name}: {message}")
-        for s in snapshot.servers
-        if s.draining and s.drained_by_pool and s.state is ServerState.READY
-    ]
+    return finish_drains(snapshot) + actions, verdict
 
 
 def _server(action: Action) -> str | None:
     return None if isinstance(action, Launch) else action.server
+
+
+def _names(actions: list[Action]) -> set[str | None]:
+    return {_server(action) for action in actions}
 
 
 def _desired(snapshot: Snapshot, actions: list[Action]) -> int:

@@ -1,29 +1,46 @@
 """Whether, why and what to destroy."""
 
+from collections.abc import Collection
+from itertools import takewhile
 from typing import Final
 
 from controller.scaling import victims
-from controller.scaling.actions import Action, Destroy, Drain, Verdict
+from controller.scaling.actions import Action, Destroy, Drain, Undrain, Verdict
 from controller.scaling.clock import low_load_lasted
-from controller.scaling.grow import staying
+from controller.scaling.grow import returnable, serving
 from controller.scaling.readings import nothing_being_deployed
 from controller.scaling.snapshot import Memory, ServerState, ServerView, Snapshot
 from controller.scaling.triggers import Trigger, blocking_scale_down
 
-#: One dead server is always replaced; beyond it, at most this share of a pool at once.
+#: One dead server is always replaced; beyond it, at most this share of the servers in service at once.
 #: When more fail together the cause is rarely the servers, and buying new ones would only cost money.
 REPLACEABLE_SHARE: Final = 0.2
 
 
-def finish_drains(snapshot: Snapshot) -> list[Action]:
-    """Destroy what is drained; nothing here is a new decision, so only a pause stops it."""
+def finish_drains(snapshot: Snapshot, *, spare: Collection[str] = ()) -> list[Action]:
+    """Destroy what is drained, except `spare`; nothing here is a new decision, so only a pause stops it."""
     if snapshot.spec.paused in ("All", "ScaleDown"):
         return []
     return [
         Destroy(s.name, "Drained", f"{s.name} is drained")
         for s in snapshot.servers
-        if s.draining and s.drained and s.state is not ServerState.TERMINATING
+        if s.draining and s.drained and s.state is not ServerState.TERMINATING and s.name not in spare
     ]
+
+
+def revoke_drains(snapshot: Snapshot) -> tuple[list[Action], Verdict | None]:
+    """Take back the pool's own drains that may not go on: a server that must stay should work.
+
+    A pause of scale-down revokes all of them, the protect annotation that of its server. A person's drain stands.
+    """
+    paused = snapshot.spec.paused in ("All", "ScaleDown")
+    kept = [s for s in returnable(snapshot) if paused or s.protected]
+    if not kept:
+        return [], None
+    reason = "ScaleDownPaused" if paused else "Protected"
+    why = f"spec.paused is {snapshot.spec.paused}" if paused else "the annotation haipool.io/protect was set"
+    actions: list[Action] = [Undrain(s.name, reason, f"{s.name}: {why}") for s in kept]
+    return actions, Verdict("Undrain", reason, "; ".join(a.message for a in actions))
 
 
 def refusal(snapshot: Snapshot, memory: Memory, triggers: tuple[Trigger, ...], *, now: float) -> Verdict | None:
@@ -31,9 +48,9 @@ def refusal(snapshot: Snapshot, memory: Memory, triggers: tuple[Trigger, ...], *
     down = snapshot.spec.scaling.down
     for trigger in blocking_scale_down(triggers):
         return _hold("LoadNotLow", trigger.not_below())
-    have, minimum = len(staying(snapshot)), snapshot.spec.replicas.min
+    have, minimum = len(serving(snapshot)), snapshot.spec.replicas.min
     if have <= minimum:
-        return _hold("AtMinimum", f"{have} servers, minimum {minimum}")
+        return _hold("AtMinimum", f"{have} Ready servers, minimum {minimum}")
     if snapshot.spec.paused in ("All", "ScaleDown"):
         return _hold("ScaleDownPaused", f"spec.paused is {snapshot.spec.paused}")
     deploying = sum(s.in_deployment for s in snapshot.servers)
@@ -63,20 +80,24 @@ def shrink(
     hold = refusal(snapshot, memory, triggers, now=now)
     if hold:
         return [], hold
-    surplus = len(staying(snapshot)) - snapshot.spec.replicas.min
-    chosen = victims.rank(snapshot.servers)[: min(down.step, surplus)]
-    if not chosen:
+    surplus = len(serving(snapshot)) - snapshot.spec.replicas.min
+    ranked = victims.rank(snapshot.servers)[: min(down.step, surplus)]
+    if not ranked:
         return [], _hold("NoVictim", "every Ready server is protected by the annotation haipool.io/protect")
-    for victim in chosen:
-        if victims.too_young(victim, down, now=now):
-            age = now - (victim.ready_at or now)
-            ran = f"the dearest server {victim.name} has run for {age:.0f} s"
-            return [], _hold("VictimTooYoung", f"{ran}, needs more than {down.min_lifetime_seconds} s")
-    if down.safety_check:
-        unsafe = victims.unsafe_to_remove(chosen, snapshot.servers, snapshot.signals, snapshot.spec.scaling.up)
-        if unsafe:
+    chosen = list(takewhile(lambda victim: not victims.too_young(victim, down, now=now), ranked))
+    if not chosen:
+        age = now - (ranked[0].ready_at or now)
+        ran = f"the dearest server {ranked[0].name} has run for {age:.0f} s"
+        return [], _hold("VictimTooYoung", f"{ran}, needs more than {down.min_lifetime_seconds} s")
+    while down.safety_check and (unsafe := _unsafe(chosen, snapshot)):
+        chosen.pop()
+        if not chosen:
             return [], _hold("UnsafeToShrink", unsafe)
     return _drain(chosen, memory, now=now)
+
+
+def _unsafe(chosen: list[ServerView], snapshot: Snapshot) -> str:
+    return victims.unsafe_to_remove(chosen, snapshot.servers, snapshot.signals, snapshot.spec.scaling.up)
 
 
 def _drain(chosen: list[ServerView], memory: Memory, *, now: float) -> tuple[list[Action], Verdict]:
@@ -86,19 +107,37 @@ def _drain(chosen: list[ServerView], memory: Memory, *, now: float) -> tuple[lis
     return [Drain(v.name, "LowLoad", message) for v in chosen], Verdict("ScaleDown", "LowLoad", message)
 
 
+def agreed_dead(snapshot: Snapshot) -> list[ServerView]:
+    """The servers that the operator and every reporting dispatcher find dead."""
+    return [s for s in snapshot.servers if s.agreed_dead and s.state is ServerState.UNHEALTHY]
+
+
+def too_many_dead(snapshot: Snapshot) -> Verdict | None:
+    """The brake on replacing: more than a fifth of the servers in service is dead at once.
+
+    Those still being deployed or already being destroyed are no evidence that the rest is well, and do not count.
+    """
+    dead = len(agreed_dead(snapshot))
+    in_service = sum(s.state in (ServerState.READY, ServerState.UNHEALTHY) for s in snapshot.servers)
+    limit = max(1, int(in_service * REPLACEABLE_SHARE))
+    if dead <= limit:
+        return None
+    many = f"{dead} of {in_service} servers are dead"
+    return _hold("TooManyDead", f"{many}, at most {limit} are replaced at once; look for a common cause")
+
+
 def replace_dead(snapshot: Snapshot) -> tuple[list[Action], Verdict | None]:
     """Destroy servers that all observers agree are dead, unless too many died at once.
 
     What replaces them follows from the minimum and the triggers, as for any missing server: under low load a dead
     server that nobody misses is not bought again.
     """
-    dead = [s for s in snapshot.servers if s.agreed_dead and s.state is ServerState.UNHEALTHY]
+    brake = too_many_dead(snapshot)
+    if brake:
+        return [], brake
+    dead = agreed_dead(snapshot)
     if not dead:
         return [], None
-    limit = max(1, int(len(snapshot.servers) * REPLACEABLE_SHARE))
-    if len(dead) > limit:
-        many = f"{len(dead)} of {len(snapshot.servers)} servers are dead"
-        return [], _hold("TooManyDead", f"{many}, at most {limit} are replaced at once; look for a common cause")
     actions: list[Action] = [
         Destroy(s.name, "Dead", f"{s.name} is dead: neither the operator nor any dispatcher reaches it") for s in dead
     ]

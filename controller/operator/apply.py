@@ -1,0 +1,110 @@
+"""Apply: carry out a plan's actions. Each write is intent first; none of them calls the cloud.
+
+A purchase begins here with two records: the launch counter, raised by compare and swap, and the GpuInstance under the
+name that follows from it. Only then does the instance's own worker ask the cloud.
+"""
+
+import logging
+from typing import Any
+
+from controller.api.gpuinstance import GpuInstance
+from controller.api.gpupool import GpuPool
+from controller.api.model import MESSAGE_LIMIT, write
+from controller.api.names import (
+    API_VERSION,
+    DRAINED_BY_ANNOTATION,
+    DRAINED_BY_SCALE_DOWN,
+    INSTANCE_FINALIZER,
+    LEDGER_FINALIZER,
+    POOL_LABEL,
+)
+from controller.kube.client import AlreadyExistsError, ConflictError
+from controller.operator.context import Context
+from controller.operator.objects import owner_reference
+from controller.scaling.actions import Action, Destroy, Drain, Launch, Undrain
+
+logger = logging.getLogger(__name__)
+
+
+async def apply(ctx: Context, pool_key: str, actions: tuple[Action, ...]) -> None:
+    """Do what was decided, in order."""
+    for action in actions:
+        pool = ctx.store.pools.get(pool_key)
+        if pool is None:
+            return
+        if isinstance(action, Launch):
+            if not await _launch(ctx, pool, action):
+                return
+        else:
+            await _on_server(ctx, pool, action)
+
+
+async def _launch(ctx: Context, pool: GpuPool, action: Launch) -> bool:
+    """Record the intent to buy; False when another writer was faster, and the rest of the plan is stale."""
+    number = pool.status.launch_counter + 1
+    try:
+        await ctx.objects.pool_status(pool, {"launchCounter": number}, if_unchanged=True)
+        created = await ctx.objects.create_instance(pool.metadata.namespace, instance_body(pool, action, number))
+    except (ConflictError, AlreadyExistsError) as error:
+        logger.info("pool %s: launch %d was not ours to make: %s", pool.metadata.key, number, error)
+        await ctx.objects.refresh_pool(pool)
+        return False
+    if created is not None:
+        await ctx.events.normal(pool, action.reason, f"{created.metadata.name}: {action.message}")
+        ctx.wake_instance(created.metadata.key)
+    return True
+
+
+def instance_body(pool: GpuPool, action: Launch, number: int) -> dict[str, Any]:
+    """The GpuInstance that stands for one purchase."""
+    meta, offer = pool.metadata, action.offer
+    spec: dict[str, Any] = {
+        "pool": meta.name,
+        "poolUID": meta.uid,
+        "region": offer.region,
+        "bundle": offer.bundle,
+        "applicationId": offer.application_id,
+        "pricePerHour": offer.price_per_hour,
+        "launchNumber": number,
+        "reason": f"{action.reason}: {action.message}"[:MESSAGE_LIMIT],
+        "drain": False,
+    }
+    if pool.spec.server.system_disk is not None:
+        spec["systemDisk"] = write(pool.spec.server.system_disk)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "GpuInstance",
+        "metadata": {
+            "name": f"{meta.name}-{number}",
+            "namespace": meta.namespace,
+            "labels": {POOL_LABEL: meta.name},
+            "finalizers": [INSTANCE_FINALIZER, LEDGER_FINALIZER],
+            "ownerReferences": [owner_reference(pool)],
+        },
+        "spec": spec,
+    }
+
+
+async def _on_server(ctx: Context, pool: GpuPool, action: Drain | Undrain | Destroy) -> None:
+    instance = ctx.store.instances.get(f"{pool.metadata.namespace}/{action.server}")
+    if instance is None:
+        return
+    annotation = (DRAINED_BY_ANNOTATION, DRAINED_BY_SCALE_DOWN)
+    match action:
+        case Drain():
+            await ctx.objects.set_drain(instance, True, annotation=annotation)
+        case Undrain():
+            await ctx.objects.set_drain(instance, False, annotation=annotation)
+        case Destroy():
+            await ctx.objects.delete_instance(instance)
+    await _tell(ctx, pool, instance, action)
+    ctx.wake_instance(instance.metadata.key)
+
+
+async def _tell(ctx: Context, pool: GpuPool, instance: GpuInstance, action: Drain | Undrain | Destroy) -> None:
+    """The decision's own words, at the pool and at the server it is about."""
+    name = {Drain: "ScaleDown", Undrain: "DrainTakenBack", Destroy: "Destroying"}[type(action)]
+    say = ctx.events.warning if action.reason == "Dead" else ctx.events.normal
+    await say(instance, name, f"{action.reason}: {action.message}")
+    if not isinstance(action, Destroy) or action.reason != "Drained":
+        await say(pool, action.reason if isinstance(action, Drain) else name, f"{action.server}: {action.message}")

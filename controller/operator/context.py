@@ -1,0 +1,97 @@
+"""What the parts of the operator share: one object, made at start, handed to every reconcile."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from controller.api.gpuinstance import GpuInstance
+from controller.cloud.contract import Cloud
+from controller.operator.blocks import Blocks
+from controller.operator.cloudview import CloudView
+from controller.operator.cpu import CpuMonitor
+from controller.operator.events import Recorder
+from controller.operator.metrics import OperatorMetrics
+from controller.operator.objects import Objects
+from controller.operator.scrape import Scraper
+from controller.operator.store import Store
+from controller.scaling.replicas import Scrape
+from controller.scaling.snapshot import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the operator process runs."""
+
+    namespace: str | None = None
+    #: Seconds for which one listing of a region serves everybody.
+    cloud_interval: float = 5.0
+    #: Metrics URL for pools that name none; None: the pool's headless Service.
+    dispatcher_url: str | None = None
+    liveness_port: int = 8081
+    metrics_port: int = 9091
+
+
+@dataclass(slots=True)
+class PoolMemory:
+    """What is remembered of a pool between two decisions; it dies with the process on purpose."""
+
+    decision: Memory = field(default_factory=Memory)
+    scrape: Scrape = field(default_factory=Scrape)
+    #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    traffic_checked_at: float = 0.0
+    traffic_level: str = ""
+
+
+@dataclass(slots=True)
+class InstanceMemory:
+    """What is remembered of an instance between two looks."""
+
+    probe_failures: int = 0
+    unclear: int = 0
+    #: Complete listings in a row that lacked it, by the time they were asked for.
+    missing_since: list[float] = field(default_factory=list)
+    throttled: int = 0
+
+
+def _nobody(_key: str) -> None:
+    """Before the workers run there is nobody to wake."""
+
+
+@dataclass(slots=True)
+class Context:
+    """Everything a reconcile may use."""
+
+    settings: Settings
+    #: UID of the namespace kube-system: which cluster an instance belongs to.
+    cluster_uid: str
+    store: Store
+    objects: Objects
+    events: Recorder
+    cloud: Cloud
+    view: CloudView
+    cpu: CpuMonitor
+    scraper: Scraper
+    metrics: OperatorMetrics
+    probes: aiohttp.ClientSession
+    clock: Callable[[], float] = time.time
+    blocks: Blocks = field(default_factory=Blocks)
+    pools: dict[str, PoolMemory] = field(default_factory=dict)
+    instances: dict[str, InstanceMemory] = field(default_factory=dict)
+    wake_pool: Callable[[str], None] = _nobody
+    wake_preset: Callable[[str], None] = _nobody
+    wake_instance: Callable[[str], None] = _nobody
+
+    def pool_memory(self, uid: str) -> PoolMemory:
+        """Memory of the pool with this UID."""
+        return self.pools.setdefault(uid, PoolMemory())
+
+    def memory_of(self, instance: GpuInstance) -> InstanceMemory:
+        """Memory of this instance."""
+        return self.instances.setdefault(instance.metadata.uid, InstanceMemory())
+
+    def scrape_of(self, instance: GpuInstance) -> Scrape:
+        """The last scrape of the pool this instance belongs to."""
+        return self.pool_memory(instance.spec.pool_uid).scrape

@@ -1,0 +1,207 @@
+"""Buy, exactly once.
+
+Order: the object exists with its finalizers (apply wrote it); the attempt is recorded in its status; `RunInstances`
+with a token that follows from the object's uid; the answer is recorded. A crash anywhere leads back here, where an
+attempt that may have reached the cloud is first looked for by name, and only ever repeated with the same token.
+"""
+
+import hashlib
+import logging
+from typing import Final
+
+from controller.api.gpuinstance import GpuInstance
+from controller.api.names import Condition, instance_name
+from controller.api.times import rfc3339, unix
+from controller.cloud.contract import LaunchSpec
+from controller.cloud.errors import (
+    CloudError,
+    InvalidRequestError,
+    NotFoundError,
+    SoldOutError,
+    ThrottledError,
+    UnavailableError,
+    UnclearError,
+)
+from controller.operator.lifecycle.services import Services
+from controller.scaling.conditions import condition
+
+logger = logging.getLogger(__name__)
+
+#: First pause before the same request is repeated; doubles up to the maximum.
+REPEAT_SECONDS: Final = 2.0
+REPEAT_MAX_SECONDS: Final = 60.0
+#: A new instance may be missing from listings for this long; only then does absence mean anything.
+LISTING_LAG_SECONDS: Final = 120.0
+
+
+def launch_spec(instance: GpuInstance, cluster_uid: str) -> LaunchSpec:
+    """What to buy. It follows from immutable fields only, so the token always stands for the same purchase."""
+    spec, disk = instance.spec, instance.spec.system_disk
+    return LaunchSpec(
+        application_id=spec.application_id,
+        bundle=spec.bundle,
+        name=instance_name(
+            cluster_uid=cluster_uid,
+            pool_uid=spec.pool_uid,
+            instance_uid=instance.metadata.uid,
+            bundle=spec.bundle,
+        ),
+        token=client_token(instance.metadata.uid),
+        disk_type=disk.type if disk else None,
+        disk_gib=disk.size_gib if disk else None,
+    )
+
+
+def client_token(uid: str) -> str:
+    """Idempotency token: a hash of the object's uid, so a second writer of the same object uses the same one."""
+    return f"haipool-{hashlib.sha256(uid.encode()).hexdigest()[:48]}"
+
+
+async def launch(services: Services, instance: GpuInstance) -> float:
+    """One attempt to buy, or to find out what became of the last one."""
+    ctx, spec = services.ctx, launch_spec(instance, services.ctx.cluster_uid)
+    if instance.status.attempted_at is None:
+        instance = await services.write(
+            instance,
+            condition(Condition.LAUNCHED, "Unknown", "Requested", "RunInstances is being called"),
+            attemptedAt=rfc3339(ctx.clock()),
+            instanceName=spec.name,
+            phase="Launching",
+        )
+    else:
+        found = await find_by_name(services, instance)
+        if found is not None:
+            return await record(services, instance, found)
+    return await _request(services, instance, spec)
+
+
+async def _request(services: Services, instance: GpuInstance, spec: LaunchSpec) -> float:
+    ctx = services.ctx
+    labels = (instance.spec.region, instance.spec.bundle)
+    try:
+        instance_id = await ctx.cloud.run_instance(instance.spec.region, spec)
+    except (ThrottledError, UnavailableError) as error:
+        ctx.metrics.launches.labels(*labels, "throttled").inc()
+        return await _again(services, instance, error)
+    except UnclearError as error:
+        ctx.metrics.launches.labels(*labels, "unclear").inc()
+        return await _unclear(services, instance, error)
+    except CloudError as error:
+        return await _refused(services, instance, error)
+    ctx.metrics.launches.labels(*labels, "bought").inc()
+    ctx.blocks.clear(instance.spec.region)
+    pause = await record(services, instance, instance_id)
+    await services.presets.mark(instance, is_sold_out=False)
+    return pause
+
+
+async def record(services: Services, instance: GpuInstance, instance_id: str) -> float:
+    """Write down what was bought; billing has started."""
+    memory = services.ctx.memory_of(instance)
+    memory.unclear = memory.throttled = 0
+    message = f"{instance.spec.bundle} in {instance.spec.region} is {instance_id}"
+    # The purchase may be older than this look at it; billed since the attempt is the honest upper bound.
+    launched = instance.status.launched_at or instance.status.attempted_at or rfc3339(services.ctx.clock())
+    instance = await services.write(
+        instance,
+        condition(Condition.LAUNCHED, "True", "Bought", message),
+        condition(Condition.OUTCOME_UNKNOWN, "False", "Known", message),
+        instanceId=instance_id,
+        launchedAt=launched,
+        phase="Deploying",
+        message="waiting for the instance to run",
+    )
+    await services.ctx.events.normal(instance, "Bought", f"{message}, {instance.spec.price_per_hour:g} CNY/h")
+    return 0.0
+
+
+async def find_by_name(services: Services, instance: GpuInstance) -> str | None:
+    """The id of the instance that carries this object's name, from a listing asked for now.
+
+    Raises:
+        CloudError: the region could not be listed; nothing is known then.
+    """
+    ctx = services.ctx
+    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.clock() - 1.0)
+    name = launch_spec(instance, ctx.cluster_uid).name
+    found = [i for i in seen.named(name) if i.state != "TERMINATED"]
+    if len(found) > 1:
+        ids = ", ".join(i.instance_id for i in found)
+        await ctx.events.warning(instance, "BoughtTwice", f"{ids} carry the same name; destroy all but the first")
+    return min(i.instance_id for i in found) if found else None
+
+
+async def _again(services: Services, instance: GpuInstance, error: CloudError) -> float:
+    memory = services.ctx.memory_of(instance)
+    memory.throttled += 1
+    await services.write(instance, message=f"not accepted yet: {error}")
+    return min(REPEAT_SECONDS * 2.0 ** min(memory.throttled - 1, 8), REPEAT_MAX_SECONDS)
+
+
+async def _unclear(services: Services, instance: GpuInstance, error: UnclearError) -> float:
+    """Unknown is not failed: say so, and repeat with the same token."""
+    memory = services.ctx.memory_of(instance)
+    memory.unclear += 1
+    message = f"it is not known whether the purchase happened: {error}; repeating with the same token"
+    first = memory.unclear == 1
+    instance = await services.write(
+        instance, condition(Condition.OUTCOME_UNKNOWN, "True", "Unclear", message), message=message
+    )
+    if first:
+        await services.ctx.events.warning(instance, "OutcomeUnknown", message)
+    return min(REPEAT_SECONDS * 2.0 ** min(memory.unclear - 1, 8), REPEAT_MAX_SECONDS)
+
+
+async def _refused(services: Services, instance: GpuInstance, error: CloudError) -> float:
+    """The cloud says no. After an unclear attempt that alone does not prove that nothing was bought."""
+    if not await _proven_absent(services, instance):
+        return await _unclear(
+            services, instance, UnclearError(f"now refused ({error}), but an earlier attempt is open")
+        )
+    ctx, sold_out = services.ctx, isinstance(error, SoldOutError)
+    outcome = "sold_out" if sold_out else "refused"
+    ctx.metrics.launches.labels(instance.spec.region, instance.spec.bundle, outcome).inc()
+    if sold_out:
+        await services.presets.mark(instance, is_sold_out=True)
+    elif ctx.blocks.add(error, instance.spec.region, now=ctx.clock()) is None:
+        _count_failure(services, instance, error)
+    reason = "SoldOut" if sold_out else type(error).__name__.removesuffix("Error")
+    message = f"{instance.spec.bundle} in {instance.spec.region}: {error}"
+    await _tell(services, instance, reason, message, hint=_hint(error))
+    await services.write(instance, condition(Condition.LAUNCHED, "False", reason, message), message=message)
+    current = ctx.store.instances.get(instance.metadata.key) or instance
+    await ctx.objects.delete_instance(current)
+    return 0.0
+
+
+async def _tell(services: Services, instance: GpuInstance, reason: str, message: str, *, hint: str) -> None:
+    await services.ctx.events.warning(instance, reason, f"{message}{hint}")
+    pool = services.pool_of(instance)
+    if pool is not None:
+        await services.ctx.events.warning(pool, reason, f"{instance.metadata.name}: {message}{hint}")
+
+
+def _hint(error: CloudError) -> str:
+    if isinstance(error, SoldOutError):
+        return "; the next offer is tried"
+    if isinstance(error, InvalidRequestError | NotFoundError):
+        return "; check the preset's application and the pool's server.systemDisk"
+    return ""
+
+
+def _count_failure(services: Services, instance: GpuInstance, error: CloudError) -> None:
+    memory = services.ctx.pool_memory(instance.spec.pool_uid)
+    memory.failures.append((services.ctx.clock(), f"{instance.metadata.name}: {error}"))
+
+
+async def _proven_absent(services: Services, instance: GpuInstance) -> bool:
+    """Nothing bears this object's name: every earlier attempt was answered, or a late and complete listing says so."""
+    unclear = any(c.type == Condition.OUTCOME_UNKNOWN and c.status == "True" for c in instance.status.conditions)
+    if not unclear and services.ctx.memory_of(instance).unclear == 0:
+        return True
+    ctx = services.ctx
+    since = ctx.clock() - (unix(instance.status.attempted_at) or ctx.clock())
+    if since < LISTING_LAG_SECONDS:
+        return False
+    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.clock() - 1.0)
+    return seen.listing.complete and not seen.named(launch_spec(instance, ctx.cluster_uid).name)

@@ -1,0 +1,88 @@
+"""A server that serves: probed, drained when asked, and noticed when it is gone."""
+
+from typing import Final
+
+from controller.api.gpuinstance import GpuInstance
+from controller.api.gpupool import GpuPoolSpec
+from controller.api.names import Condition
+from controller.api.times import rfc3339, unix
+from controller.operator.lifecycle.probe import healthy
+from controller.operator.lifecycle.services import Services
+from controller.operator.lifecycle.vanish import vanished
+from controller.scaling.conditions import condition
+from controller.scaling.replicas import drained
+
+#: While a server drains, its end is looked for at least this often.
+DRAIN_LOOK_SECONDS: Final = 2.0
+
+
+async def serve(services: Services, instance: GpuInstance) -> float:
+    """One look at a server that is (or was) Ready."""
+    spec = services.spec_of(instance)
+    seen = await services.ctx.view.region(instance.spec.region)
+    if await vanished(services, instance, seen):
+        return await _gone(services, instance)
+    instance = await follow_drain(services, instance)
+    instance = await _probe(services, instance, spec)
+    if instance.spec.drain:
+        await note_drained(services, instance, spec)
+        return min(DRAIN_LOOK_SECONDS, spec.server.probe_interval_seconds)
+    return float(spec.server.probe_interval_seconds)
+
+
+async def _gone(services: Services, instance: GpuInstance) -> float:
+    message = f"{instance.status.instance_id} is gone although haipool did not destroy it"
+    await services.ctx.events.warning(instance, "Vanished", message)
+    await services.write(instance, phase="Terminating", address="", message=message)
+    await services.ctx.objects.delete_instance(instance)
+    services.wake_pool(instance)
+    return 0.0
+
+
+async def follow_drain(services: Services, instance: GpuInstance) -> GpuInstance:
+    """Bring the phase in line with `spec.drain` (or with deletion, which drains too)."""
+    phase = instance.status.phase
+    if instance.draining and phase == "Ready":
+        now = rfc3339(services.ctx.clock())
+        waiting = condition(Condition.DRAINED, "False", "Draining", "takes no new tasks; running ones finish")
+        return await services.write(instance, waiting, phase="Draining", drainStartedAt=now)
+    if not instance.draining and phase == "Draining":
+        back = condition(Condition.DRAINED, "False", "TakenBack", "the drain was taken back")
+        return await services.write(instance, back, phase="Ready", drainStartedAt=None)
+    return instance
+
+
+async def note_drained(services: Services, instance: GpuInstance, spec: GpuPoolSpec) -> bool:
+    """Record that nothing is in flight any more (or that the drain time is over); True when it is so."""
+    since, timeout = unix(instance.status.drain_started_at), spec.scaling.down.drain_timeout_seconds
+    now, scrape = services.ctx.clock(), services.ctx.scrape_of(instance)
+    if not drained(scrape, instance.metadata.name, since=since, timeout_seconds=timeout, now=now):
+        return False
+    late = since is not None and now - since >= timeout
+    reason = "TimedOut" if late else "Idle"
+    message = f"scaling.down.drainTimeoutSeconds is {timeout}" if late else "every dispatcher reports it idle"
+    if not any(c.type == Condition.DRAINED and c.status == "True" for c in instance.status.conditions):
+        await services.write(instance, condition(Condition.DRAINED, "True", reason, message))
+        services.wake_pool(instance)
+    return True
+
+
+async def _probe(services: Services, instance: GpuInstance, spec: GpuPoolSpec) -> GpuInstance:
+    memory, ctx = services.ctx.memory_of(instance), services.ctx
+    problem = await healthy(ctx.probes, instance.status.address, spec.server)
+    memory.probe_failures = memory.probe_failures + 1 if problem else 0
+    if problem and memory.probe_failures >= spec.server.failure_threshold:
+        if instance.status.phase == "Unhealthy":
+            return instance
+        message = f"{memory.probe_failures} probes in a row failed, the last: {problem}"
+        await ctx.events.warning(instance, "Unhealthy", message)
+        unwell = condition(Condition.SERVING, "False", "ProbeFailed", message)
+        return await services.write(
+            instance, unwell, phase="Unhealthy", failures=memory.probe_failures, message=message
+        )
+    if not problem and instance.status.phase == "Unhealthy":
+        well = condition(Condition.SERVING, "True", "Healthy", f"{instance.status.address} answers again")
+        await ctx.events.normal(instance, "HealthyAgain", well.message)
+        phase = "Draining" if instance.spec.drain else "Ready"
+        return await services.write(instance, well, phase=phase, failures=0, message="")
+    return instance

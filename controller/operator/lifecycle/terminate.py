@@ -1,0 +1,144 @@
+"""Destroy until gone: drain, withdraw the address, record the intent, ask, and believe only the cloud's own list."""
+
+from typing import Final
+
+from controller.api.gpuinstance import GpuInstance
+from controller.api.names import INSTANCE_FINALIZER, LEDGER_FINALIZER, Condition
+from controller.api.times import rfc3339, unix
+from controller.cloud.errors import (
+    CloudError,
+    InProgressError,
+    NotFoundError,
+    ThrottledError,
+    UnavailableError,
+    UnclearError,
+)
+from controller.operator.lifecycle.launch import find_by_name, launch, record
+from controller.operator.lifecycle.serve import follow_drain, note_drained
+from controller.operator.lifecycle.services import Services
+from controller.scaling.conditions import condition
+from controller.scaling.replicas import withdrawn
+
+#: Longest pause between two looks while waiting.
+LOOK_SECONDS: Final = 2.0
+#: A dispatcher that cannot be read does not keep an instance alive for longer than this.
+WITHDRAW_SECONDS: Final = 30.0
+#: Time after which Terminate is asked for again if the instance is still listed as running.
+ASK_AGAIN_SECONDS: Final = 60.0
+
+
+async def terminate(services: Services, instance: GpuInstance) -> float | None:
+    """One step towards the end of an object that is being deleted."""
+    if INSTANCE_FINALIZER not in instance.metadata.finalizers:
+        return await _await_ledger(services, instance)
+    if not instance.status.instance_id:
+        return await _never_launched(services, instance)
+    if instance.status.phase in ("Ready", "Draining"):
+        instance = await follow_drain(services, instance)
+        if not await note_drained(services, instance, services.spec_of(instance)):
+            return min(1.0, services.ctx.settings.cloud_interval)
+    if instance.status.phase != "Terminating":
+        instance = await services.write(instance, phase="Terminating", address="", message="address withdrawn")
+    if instance.status.terminate_requested_at is None and not _address_free(services, instance):
+        return min(0.5, services.ctx.settings.cloud_interval)
+    return await _destroy(services, instance)
+
+
+def _address_free(services: Services, instance: GpuInstance) -> bool:
+    """Every dispatcher has let go of the address, or had long enough to do so: clouds reuse addresses."""
+    if instance.status.ready_at is None:
+        return True
+    deleted = unix(instance.metadata.deletion_timestamp) or services.ctx.clock()
+    since = max(deleted, unix(instance.status.drain_started_at) or 0.0)
+    late = (
+        services.ctx.clock() - since > WITHDRAW_SECONDS + services.spec_of(instance).scaling.down.drain_timeout_seconds
+    )
+    return late or withdrawn(services.ctx.scrape_of(instance), instance.metadata.name)
+
+
+async def _destroy(services: Services, instance: GpuInstance) -> float | None:
+    ctx, requested = services.ctx, unix(instance.status.terminate_requested_at)
+    if requested is None:
+        now = ctx.clock()
+        instance = await services.write(instance, terminateRequestedAt=rfc3339(now), message="asking for destruction")
+        return await _ask(services, instance)
+    if await _is_gone(services, instance, requested):
+        return await _ended(services, instance)
+    if ctx.memory_of(instance).throttled or ctx.clock() - requested > ASK_AGAIN_SECONDS:
+        return await _ask(services, instance)
+    return min(LOOK_SECONDS, ctx.settings.cloud_interval)
+
+
+async def _ask(services: Services, instance: GpuInstance) -> float:
+    """Ask for destruction. Returning means asked, nothing more; asking twice does no harm."""
+    memory = services.ctx.memory_of(instance)
+    try:
+        await services.ctx.cloud.terminate_instance(instance.spec.region, instance.status.instance_id)
+        memory.throttled = 0
+    except NotFoundError:
+        memory.throttled = 0
+    except (InProgressError, ThrottledError, UnavailableError, UnclearError) as error:
+        memory.throttled += 1
+        await services.write(instance, message=f"destruction not confirmed yet: {error}")
+    except CloudError as error:
+        memory.throttled += 1
+        await services.ctx.events.warning(instance, "TerminateRefused", f"still billed: {error}")
+        await services.write(instance, message=f"destruction refused, still billed: {error}")
+        return 30.0
+    return min(LOOK_SECONDS, services.ctx.settings.cloud_interval)
+
+
+async def _is_gone(services: Services, instance: GpuInstance, requested: float) -> bool:
+    """Absent (or TERMINATED) in a complete listing asked for after the request, and unknown by id."""
+    ctx = services.ctx
+    seen = await ctx.view.region(instance.spec.region, newer_than=requested)
+    found = seen.find(instance.status.instance_id)
+    if found is not None:
+        return found.state == "TERMINATED"
+    if not seen.listing.complete:
+        return False
+    left = await ctx.cloud.describe_instances(instance.spec.region, [instance.status.instance_id])
+    return all(i.state == "TERMINATED" for i in left)
+
+
+async def _ended(services: Services, instance: GpuInstance) -> float | None:
+    ctx, now = services.ctx, services.ctx.clock()
+    instance = await services.write(
+        instance,
+        condition(Condition.RUNNING, "False", "Gone", "the cloud no longer lists it"),
+        endedAt=rfc3339(now),
+        message="gone",
+    )
+    seconds = now - (unix(instance.status.launched_at) or now)
+    ctx.metrics.terminations.labels(instance.spec.region, instance.spec.bundle).inc()
+    cost = instance.spec.price_per_hour * seconds / 3600.0
+    await ctx.events.normal(instance, "Gone", f"{instance.status.instance_id} ran {seconds:.0f} s, {cost:.4f} CNY")
+    await _release(services, instance)
+    return LOOK_SECONDS
+
+
+async def _release(services: Services, instance: GpuInstance) -> None:
+    await services.ctx.objects.remove_finalizers(instance, [INSTANCE_FINALIZER])
+    services.wake_pool(instance)
+
+
+async def _await_ledger(services: Services, instance: GpuInstance) -> float | None:
+    """The pool books the cost and lets the object go; without a pool nobody books, and it may go now."""
+    if services.pool_of(instance) is None:
+        await services.ctx.objects.remove_finalizers(instance, [LEDGER_FINALIZER])
+        return None
+    return 30.0
+
+
+async def _never_launched(services: Services, instance: GpuInstance) -> float | None:
+    """Deleted before an id is known. Nothing may be forgotten while it may have been bought."""
+    refused = any(c.type == Condition.LAUNCHED and c.status == "False" for c in instance.status.conditions)
+    if instance.status.attempted_at is None or refused:
+        await _release(services, instance)
+        return LOOK_SECONDS
+    found = await find_by_name(services, instance)
+    if found is not None:
+        return await record(services, instance, found)
+    # Not listed yet is no proof. The same token tells: it returns the id if it was bought, and if it was not, buys it
+    # for the seconds until it is destroyed, which is cheaper than a server that nobody knows of.
+    return await launch(services, instance)

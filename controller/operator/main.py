@@ -1,0 +1,60 @@
+"""`haipool operator`: arguments, logging, and the run itself. Heavy imports wait until the command is called."""
+
+import argparse
+
+DESCRIPTION = "Buys and destroys HAI instances for every GpuPool, by the scaling rules."
+EPILOG = """\
+environment:
+  TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY   credentials (see docs/cloud.md for workload identity and roles)
+  KUBECONFIG                                        outside a cluster; inside, the service account is used
+
+examples:
+  haipool operator                                  all namespaces
+  haipool operator --namespace haipool-system       one namespace
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `haipool operator`."""
+    parser.add_argument("--namespace", "-n", help="serve only this namespace (default: all)")
+    parser.add_argument(
+        "--cloud-interval",
+        type=_positive,
+        default=5.0,
+        metavar="SECONDS",
+        help="time for which one listing of a region serves all pools (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dispatcher-url",
+        metavar="URL",
+        help="metrics URL for pools that name none in spec.metrics (default: the Service POOL-dispatcher-headless)",
+    )
+    parser.add_argument(
+        "--liveness-port", type=_port, default=8081, help="port of /healthz (default: %(default)s; 0: none)"
+    )
+    parser.add_argument(
+        "--metrics-port", type=_port, default=9091, help="port of /metrics (default: %(default)s; 0: none)"
+    )
+    parser.add_argument("--log-format", choices=("plain", "json"), default="plain", help="(default: %(default)s)")
+    parser.add_argument("--verbose", "-v", action="store_true", help="debug messages too")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port (0 to 65535)")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal ends it; returns the exit status."""
+    from controller.operator.run import run_operator  # noqa: PLC0415 - kopf and the SDK are imported only here
+
+    return run_operator(args)

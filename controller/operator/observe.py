@@ -1,0 +1,123 @@
+"""Observe: put everything a decision may look at into one frozen snapshot. The only step that reads."""
+
+from collections import defaultdict
+
+from controller.api.gpuinstance import GpuInstance
+from controller.api.gpupool import GpuPool
+from controller.api.names import DRAINED_BY_ANNOTATION, DRAINED_BY_SCALE_DOWN, Condition
+from controller.api.regionpreset import OfferStatus, RegionPreset
+from controller.api.times import unix
+from controller.operator.context import Context, PoolMemory
+from controller.scaling.replicas import agreed_dead, drained, in_flight, signals
+from controller.scaling.snapshot import Offer, ServerState, ServerView, Signal, Snapshot
+
+_STATES = {
+    "Launching": ServerState.LAUNCHING,
+    "Deploying": ServerState.DEPLOYING,
+    "Ready": ServerState.READY,
+    "Unhealthy": ServerState.UNHEALTHY,
+    "Draining": ServerState.READY,
+    "Terminating": ServerState.TERMINATING,
+}
+
+
+async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
+    """The pool as it is now. A figure that cannot be read is unknown in the snapshot, never zero."""
+    memory = ctx.pool_memory(pool.metadata.uid)
+    memory.scrape = await ctx.scraper.scrape(pool)
+    instances = ctx.store.instances_of(pool)
+    now = ctx.clock()
+    servers = tuple(server_view(pool, i, memory, now=now) for i in instances)
+    ready = [s.name for s in servers if s.state is ServerState.READY]
+    monitor = await _monitor(ctx, pool, instances)
+    presets = ctx.store.presets_of(pool)
+    return Snapshot(
+        spec=pool.spec,
+        signals=signals(memory.scrape, pool.spec.scaling, ready=ready, monitor=monitor, now=ctx.clock()),
+        servers=servers,
+        offers=tuple(offer for preset in presets for offer in offers_of(pool, preset)),
+        unusable_presets=tuple((p.metadata.name, why) for p in presets if (why := unusable(p))),
+        blocks=ctx.blocks.active(now=now),
+        deleting=pool.metadata.deleting,
+        launch_failures=tuple(memory.failures),
+    )
+
+
+def server_view(pool: GpuPool, instance: GpuInstance, memory: PoolMemory, *, now: float) -> ServerView:
+    """One instance as the planner sees it."""
+    status, name = instance.status, instance.metadata.name
+    state = ServerState.TERMINATING if instance.metadata.deleting else _STATES[status.phase]
+    kind = pool.spec.gpu_type(instance.spec.bundle)
+    return ServerView(
+        name=name,
+        region=instance.spec.region,
+        bundle=instance.spec.bundle,
+        price_per_hour=instance.spec.price_per_hour,
+        state=state,
+        created_at=unix(instance.metadata.creation_timestamp) or now,
+        ready_at=unix(status.ready_at),
+        traffic_gb=status.traffic_used_gb,
+        in_flight=in_flight(memory.scrape, name),
+        slots=kind.concurrency if kind else 1,
+        speed=kind.speed if kind else 1.0,
+        protected=instance.protected,
+        draining=instance.spec.drain,
+        drained_by_pool=instance.metadata.annotations.get(DRAINED_BY_ANNOTATION) == DRAINED_BY_SCALE_DOWN,
+        drained=drained(
+            memory.scrape,
+            name,
+            since=unix(status.drain_started_at),
+            timeout_seconds=pool.spec.scaling.down.drain_timeout_seconds,
+            now=now,
+        ),
+        agreed_dead=status.phase == "Unhealthy" and agreed_dead(memory.scrape, name),
+    )
+
+
+def unusable(preset: RegionPreset) -> str:
+    """Why nothing can be bought from this preset; empty when something can."""
+    if not preset.spec.enabled:
+        return "spec.enabled is false"
+    ready = next((c for c in preset.status.conditions if c.type == Condition.READY), None)
+    if ready is None:
+        return "not verified yet"
+    # A cloud that cannot be reached just now takes nothing away from what was verified before.
+    unreachable = ready.reason == "CloudUnavailable" and preset.status.application_state == "ONLINE"
+    return "" if ready.status == "True" or unreachable else f"{ready.reason}: {ready.message}"
+
+
+def offers_of(pool: GpuPool, preset: RegionPreset) -> list[Offer]:
+    """What this preset sells to this pool. An offer without any price is none."""
+    if unusable(preset):
+        return []
+    found = (_offer(pool, preset, status) for status in preset.status.offers)
+    return [offer for offer in found if offer is not None]
+
+
+def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus) -> Offer | None:
+    kind = pool.spec.gpu_type(status.bundle)
+    if kind is None:
+        return None
+    price = kind.price_per_hour if kind.price_per_hour is not None else status.price_per_hour
+    if price is None:
+        return None
+    until = unix(status.sold_out_until) if status.state == "SoldOut" else None
+    return Offer(
+        region=preset.spec.region,
+        bundle=status.bundle,
+        price_per_hour=price,
+        priority=preset.spec.priority,
+        preset=preset.metadata.name,
+        application_id=preset.status.application_id,
+        sold_out_until=until or 0.0,
+    )
+
+
+async def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signal | None:
+    if pool.spec.scaling.cpu.source == "Slots":
+        return None
+    ids: defaultdict[str, list[str]] = defaultdict(list)
+    for instance in instances:
+        if instance.status.phase in ("Ready", "Draining") and instance.status.instance_id:
+            ids[instance.spec.region].append(instance.status.instance_id)
+    return await ctx.cpu.reading(ids)

@@ -1,0 +1,201 @@
+"""The operator process put together: start-up barrier, workers, servers, and an orderly end."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from threading import Thread
+from typing import Any, Final
+from wsgiref.simple_server import WSGIServer
+
+import aiohttp
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from controller.cloud.contract import Cloud
+from controller.kube.client import KubeClient, KubeError, Resource
+from controller.operator import instances, pools
+from controller.operator.cloudview import CloudView
+from controller.operator.context import Context, Settings
+from controller.operator.cpu import CpuMonitor
+from controller.operator.events import Recorder
+from controller.operator.instrument import InstrumentedCloud
+from controller.operator.lifecycle.services import Services
+from controller.operator.metrics import OperatorMetrics
+from controller.operator.objects import Objects
+from controller.operator.presets import Presets
+from controller.operator.scrape import Scraper
+from controller.operator.store import Shelf, Store
+from controller.operator.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+NAMESPACES: Final = Resource("", "v1", "namespaces")
+#: A pool whose last decision is older than this many intervals (and seconds) makes the liveness probe fail.
+STUCK_INTERVALS: Final = 10
+STUCK_SECONDS: Final = 300.0
+
+
+class StartupError(Exception):
+    """The operator cannot start; the text says what to do."""
+
+
+class Operator:
+    """Everything that runs between start-up and clean-up."""
+
+    def __init__(self, ctx: Context, kube: KubeClient, exporter: tuple[WSGIServer, Thread] | None) -> None:
+        self.ctx = ctx
+        self._kube = kube
+        self._exporter = exporter
+        presets = Presets(ctx)
+        services = Services(ctx, presets)
+        self._pools = Workers("GpuPool", lambda key: pools.reconcile(ctx, key), self._on_error("GpuPool"))
+        self._presets = Workers("RegionPreset", presets.reconcile, self._on_error("RegionPreset"))
+        self._instances = Workers(
+            "GpuInstance", lambda key: instances.reconcile(services, key), self._on_error("GpuInstance")
+        )
+        ctx.wake_pool, ctx.wake_preset, ctx.wake_instance = (
+            self._pools.wake,
+            self._presets.wake,
+            self._instances.wake,
+        )
+
+    def _on_error(self, kind: str) -> Any:
+        return lambda _key, _error: self.ctx.metrics.errors.labels(kind).inc()
+
+    @classmethod
+    async def start(cls, kube: KubeClient, cloud: Cloud, settings: Settings) -> "Operator":
+        """Read everything there is, and only then start to decide.
+
+        Raises:
+            StartupError: the cluster's identity or our kinds cannot be read.
+        """
+        registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        metrics = OperatorMetrics(registry)
+        measured = InstrumentedCloud(cloud, metrics)
+        store = Store()
+        ctx = Context(
+            settings=settings,
+            cluster_uid=await cluster_identity(kube),
+            store=store,
+            objects=Objects(kube, store),
+            events=Recorder(kube, time.time),
+            cloud=measured,
+            view=CloudView(measured, time.time, settings.cloud_interval),
+            cpu=CpuMonitor(measured, time.time),
+            scraper=Scraper(time.time, settings.dispatcher_url),
+            metrics=metrics,
+            probes=aiohttp.ClientSession(),
+        )
+        try:
+            await ctx.objects.load(settings.namespace)
+        except KubeError as error:
+            await ctx.probes.close()
+            await ctx.scraper.close()
+            raise StartupError(
+                f"cannot read haipool's kinds: {error}; are the CRDs installed (make install)?"
+            ) from error
+        exporter = (
+            start_http_server(settings.metrics_port, addr="0.0.0.0", registry=registry)
+            if settings.metrics_port
+            else None
+        )
+        operator = cls(ctx, kube, exporter)
+        operator._begin()
+        return operator
+
+    def _begin(self) -> None:
+        for shelf, workers in self._shelves():
+            for model in shelf:
+                workers.wake(model.metadata.key)
+
+    def _shelves(self) -> tuple[tuple[Shelf[Any], Workers], ...]:
+        store = self.ctx.store
+        return (
+            (store.presets, self._presets),
+            (store.instances, self._instances),
+            (store.pools, self._pools),
+        )
+
+    def changed(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> None:
+        """The watch saw a change: take it in, and have a worker look if it is news."""
+        shelf, workers = self._of(kind)
+        meta = raw["metadata"]
+        key = f"{meta['namespace']}/{meta['name']}"
+        if event == "DELETED":
+            shelf.drop(key, meta.get("uid", ""))
+            workers.wake(key)
+            return
+        before = shelf.get(key)
+        after = shelf.put(raw)
+        if after is not None and _is_news(before, after):
+            workers.wake(key)
+
+    def _of(self, kind: str) -> tuple[Shelf[Any], Workers]:
+        store = self.ctx.store
+        of: dict[str, tuple[Shelf[Any], Workers]] = {
+            "GpuPool": (store.pools, self._pools),
+            "RegionPreset": (store.presets, self._presets),
+            "GpuInstance": (store.instances, self._instances),
+        }
+        return of[kind]
+
+    def stuck(self) -> str:
+        """Which pool has not been decided on for too long; empty when all is well."""
+        now = asyncio.get_running_loop().time()
+        for pool in self.ctx.store.pools:
+            beat = self._pools.beats.get(pool.metadata.key)
+            limit = max(STUCK_SECONDS, STUCK_INTERVALS * pool.spec.scaling.interval_seconds)
+            if beat is not None and now - beat > limit:
+                return f"pool {pool.metadata.key} was last decided on {now - beat:.0f} s ago"
+        return ""
+
+    async def stop(self) -> None:
+        """End the workers, then the connections."""
+        for workers in (self._pools, self._instances, self._presets):
+            await workers.stop()
+        await self.ctx.scraper.close()
+        await self.ctx.probes.close()
+        await self.ctx.cloud.close()
+        await self._kube.close()
+        if self._exporter is not None:
+            server, thread = self._exporter
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def _is_news(before: Any, after: Any) -> bool:
+    """Whether a person (or a deletion) changed something; the echo of the operator's own status patch is none."""
+    if before is None:
+        return True
+    old, new = before.metadata, after.metadata
+    return bool(
+        old.uid != new.uid
+        or old.generation != new.generation
+        or old.deleting != new.deleting
+        or old.annotations != new.annotations
+        or old.labels != new.labels
+        or old.finalizers != new.finalizers
+    )
+
+
+async def cluster_identity(kube: KubeClient) -> str:
+    """UID of the namespace kube-system.
+
+    Without it two clusters on one account could not tell their instances apart, so the operator refuses to start.
+
+    Raises:
+        StartupError: it cannot be read.
+    """
+    try:
+        namespace = await kube.get(NAMESPACES, "kube-system")
+    except KubeError as error:
+        raise StartupError(
+            f"cannot read the UID of the namespace kube-system, which names this cluster: {error}"
+        ) from error
+    return str(namespace["metadata"]["uid"])

@@ -1,0 +1,46 @@
+"""Running the operator under kopf in this process."""
+
+import argparse
+import asyncio
+import logging
+
+import kopf
+
+from controller.cloud.tencent import connect as connect_cloud
+from controller.cloud.tencent.settings import Settings as CloudSettings
+from controller.kube.client import KubeClient
+from controller.kube.connect import load as load_connection
+from controller.operator.context import Settings
+from controller.operator.handlers import registry
+
+logger = logging.getLogger(__name__)
+
+
+def run_operator(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT."""
+    kopf.configure(
+        verbose=args.verbose, log_format=kopf.LogFormat.JSON if args.log_format == "json" else kopf.LogFormat.PLAIN
+    )
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    settings = Settings(
+        namespace=args.namespace,
+        cloud_interval=args.cloud_interval,
+        dispatcher_url=args.dispatcher_url,
+        liveness_port=args.liveness_port,
+        metrics_port=args.metrics_port,
+    )
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    kube = KubeClient(load_connection())
+    cloud = connect_cloud(CloudSettings.from_environment())
+    liveness = f"http://0.0.0.0:{settings.liveness_port}/healthz" if settings.liveness_port else None
+    await kopf.operator(
+        registry=registry(kube, cloud, settings),
+        standalone=True,
+        clusterwide=settings.namespace is None,
+        namespace=settings.namespace,
+        liveness_endpoint=liveness,
+    )
+    return 0

@@ -1,0 +1,154 @@
+"""Reading the dispatcher's metrics: every replica of a pool, each time, never from memory.
+
+A figure is used only if it can be a measurement; a replica that answers nonsense counts as failed, and what it may
+know is unknown.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from controller.api import metrics
+from controller.api.gpupool import GpuPool
+from controller.scaling.replicas import ReplicaReading, Scrape, ServerReading, plausible
+
+#: A dispatcher answers from memory; one that takes longer is in trouble.
+SCRAPE_TIMEOUT_SECONDS: Final = 3.0
+#: Largest answer read: 1 000 servers take about 400 kB.
+SCRAPE_LIMIT_BYTES: Final = 8 * 1024 * 1024
+
+
+class ScrapeError(Exception):
+    """A replica could not be read; the text says why."""
+
+
+class Scraper:
+    """Finds and reads the dispatcher replicas of a pool."""
+
+    def __init__(self, clock: Callable[[], float], dispatcher_url: str | None = None) -> None:
+        self._clock = clock
+        self._fallback = dispatcher_url
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS), auto_decompress=True
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def scrape(self, pool: GpuPool) -> Scrape:
+        """Read every replica now."""
+        try:
+            urls = await self._urls(pool)
+        except OSError as error:
+            return Scrape(failed=((default_service(pool), f"cannot be resolved: {error}"),))
+        results = await asyncio.gather(*(self._read(url) for url in urls))
+        good = tuple(r for r in results if isinstance(r, ReplicaReading))
+        bad = tuple((url, str(r)) for url, r in zip(urls, results, strict=True) if isinstance(r, ScrapeError))
+        return Scrape(good, bad)
+
+    async def _urls(self, pool: GpuPool) -> list[str]:
+        source = pool.spec.metrics
+        if source.urls:
+            return list(source.urls)
+        if source.service is None and self._fallback:
+            return [self._fallback]
+        host, port = service_address(pool)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(SCRAPE_TIMEOUT_SECONDS):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        hosts = sorted({str(entry[4][0]) for entry in found})
+        return [f"http://{f'[{h}]' if ':' in h else h}:{port}/metrics" for h in hosts]
+
+    async def _read(self, url: str) -> ReplicaReading | ScrapeError:
+        try:
+            async with self._session.get(url, allow_redirects=False) as response:
+                if response.status != 200:
+                    return ScrapeError(f"answered {response.status}")
+                raw = await response.content.read(SCRAPE_LIMIT_BYTES + 1)
+                while len(raw) <= SCRAPE_LIMIT_BYTES and not response.content.at_eof():
+                    raw += await response.content.read(SCRAPE_LIMIT_BYTES + 1 - len(raw))
+            if len(raw) > SCRAPE_LIMIT_BYTES:
+                return ScrapeError("answered with more than 8 MiB")
+            return parse(url, raw.decode("utf-8"), at=self._clock())
+        except TimeoutError:
+            return ScrapeError(f"no answer within {SCRAPE_TIMEOUT_SECONDS:g} s")
+        except (aiohttp.ClientError, UnicodeDecodeError, ValueError) as error:
+            return ScrapeError(f"{type(error).__name__}: {error}")
+        except ScrapeError as error:
+            return error
+
+
+def default_service(pool: GpuPool) -> str:
+    """Name of the headless Service that a pool's dispatcher has by convention."""
+    return f"{pool.metadata.name}-dispatcher-headless"
+
+
+def service_address(pool: GpuPool) -> tuple[str, int]:
+    """DNS name and port of the Service to scrape.
+
+    A name without a dot is in the pool's namespace; `NAME.NAMESPACE` and longer names are taken as they are.
+    """
+    text = pool.spec.metrics.service or default_service(pool)
+    name, _, port = text.partition(":")
+    if "." not in name:
+        name = f"{name}.{pool.metadata.namespace}"
+    return f"{name}.svc" if name.count(".") == 1 else name, int(port or metrics.ADMIN_PORT)
+
+
+def parse(url: str, text: str, *, at: float) -> ReplicaReading:
+    """One replica's metrics page.
+
+    Raises:
+        ScrapeError: a required metric is missing, implausible, or the replica says that its own view is not current.
+        ValueError: not the Prometheus text format.
+    """
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    queue_wide = {s.name: s.value for s in samples if s.name in metrics.REQUIRED}
+    for name in metrics.REQUIRED:
+        if name not in queue_wide:
+            raise ScrapeError(f"{name} is missing: is this the dispatcher's admin port?")
+        if not plausible(queue_wide[name]):
+            raise ScrapeError(f"{name} is {queue_wide[name]}, which cannot be a measurement")
+    if queue_wide[metrics.DISPATCHER_SYNCED] != 1:
+        raise ScrapeError("it has not caught up with the Kubernetes API")
+    return ReplicaReading(
+        url=url,
+        at=at,
+        queue_length=queue_wide[metrics.QUEUE_LENGTH],
+        oldest_age=queue_wide[metrics.QUEUE_OLDEST_AGE],
+        mean_response=queue_wide[metrics.MEAN_RESPONSE],
+        started=queue_wide[metrics.DISPATCHER_STARTED],
+        servers=_servers(samples),
+    )
+
+
+def _servers(samples: Iterable[Sample]) -> dict[str, ServerReading]:
+    names = {
+        metrics.SERVER_IN_FLIGHT: "in_flight",
+        metrics.SERVER_TASKS: "tasks",
+        metrics.SERVER_SLOTS: "slots",
+        metrics.SERVER_UP: "up",
+        metrics.SERVER_DRAINING: "draining",
+    }
+    found: dict[str, dict[str, float]] = {}
+    for sample in samples:
+        if sample.name in names and "server" in sample.labels:
+            if not plausible(sample.value):
+                raise ScrapeError(f"{sample.name} of {sample.labels['server']} is {sample.value}")
+            found.setdefault(sample.labels["server"], {})[names[sample.name]] = sample.value
+    return {
+        name: ServerReading(
+            in_flight=v.get("in_flight", 0.0),
+            tasks=v.get("tasks", 0.0),
+            slots=v.get("slots", 0.0),
+            up=bool(v.get("up", 0.0)),
+            draining=bool(v.get("draining", 0.0)),
+        )
+        for name, v in found.items()
+    }
