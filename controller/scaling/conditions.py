@@ -5,6 +5,7 @@ from controller.api.names import Condition
 from controller.scaling.grow import nothing_on_offer, staying
 from controller.scaling.offers import buyable
 from controller.scaling.plan import Plan
+from controller.scaling.shrink import too_many_dead
 from controller.scaling.snapshot import ServerState, Snapshot
 
 
@@ -31,14 +32,25 @@ def _ready(snapshot: Snapshot, plan: Plan) -> ConditionModel:
     minimum = snapshot.spec.replicas.min
     if snapshot.deleting:
         return condition(Condition.READY, "False", "Deleting", f"{len(snapshot.servers)} servers left")
-    if plan.verdict.reason == "TooManyDead":
-        return condition(Condition.READY, "False", "TooManyDead", plan.verdict.message)
+    brake = too_many_dead(snapshot)
+    if brake:
+        return condition(Condition.READY, "False", brake.reason, brake.message)
     if ready >= minimum:
         return condition(Condition.READY, "True", "MinimumReady", f"{ready} servers Ready, minimum {minimum}")
     waiting = sum(s.in_deployment for s in snapshot.servers)
     if waiting:
         message = f"{ready} of at least {minimum} servers Ready, {waiting} being deployed"
         return condition(Condition.READY, "Unknown", "Deploying", message)
+    return _not_ready(snapshot, plan, f"{ready} of at least {minimum} servers Ready")
+
+
+def _not_ready(snapshot: Snapshot, plan: Plan, message: str) -> ConditionModel:
+    """Too few are Ready and none is being deployed: being seen to right now, or a case for a person."""
+    if plan.actions and snapshot.spec.mode == "Act":
+        return condition(Condition.READY, "Unknown", plan.verdict.reason, plan.verdict.message)
+    unhealthy = [s.name for s in staying(snapshot) if s.state is ServerState.UNHEALTHY]
+    if unhealthy:
+        return condition(Condition.READY, "False", "Unhealthy", f"{message}; unhealthy: {', '.join(unhealthy[:5])}")
     return condition(Condition.READY, "False", plan.verdict.reason, plan.verdict.message)
 
 

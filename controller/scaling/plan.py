@@ -76,8 +76,8 @@ def _server(action: Action) -> str | None:
     return None if isinstance(action, Launch) else action.server
 
 
-def _names(actions: list[Action]) -> set[str | None]:
-    return {_server(action) for action in actions}
+def _names(actions: list[Action]) -> set[str]:
+    return {action.server for action in actions if not isinstance(action, Launch)}
 
 
 def _desired(snapshot: Snapshot, actions: list[Action]) -> int:

@@ -6,7 +6,7 @@ Both sides of the metrics contract use them: the dispatcher to export a figure, 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from math import floor
-from typing import Final
+from typing import Final, Literal
 
 #: Days and months of money and traffic are Beijing's; China has had no daylight saving since 1991.
 BEIJING: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
@@ -27,7 +27,10 @@ def window_origin(created: datetime, configured: str | None) -> float:
     """
     if configured is None:
         return created.replace(minute=0, second=0, microsecond=0).timestamp()
-    origin = datetime.fromisoformat(configured)
+    try:
+        origin = datetime.fromisoformat(configured)
+    except ValueError as error:
+        raise ValueError(f"queue.windowOrigin: {error}; write 2026-01-01T00:00:00+08:00, say") from error
     if origin.tzinfo is None:
         raise ValueError(f"queue.windowOrigin {configured!r} has no time zone; write 2026-01-01T00:00:00+08:00, say")
     return origin.timestamp()
@@ -36,6 +39,21 @@ def window_origin(created: datetime, configured: str | None) -> float:
 def window_number(t: float, *, origin: float, window_seconds: int) -> int:
     """Number of the user window that holds time t: `floor((t - origin) / window) + 1`, so numbered from 1."""
     return floor((t - origin) / window_seconds) + 1
+
+
+def response_time(
+    reading: Literal["Wait", "Total"], *, submitted: float, started: float | None, completed: float | None
+) -> float | None:
+    """Response time of one task in seconds, as `scaling.responseTime` reads it.
+
+    `Wait`, the default, is the part that servers can change: submission until a server starts on the task. `Total`
+    runs until completion; where one task alone takes longer than the threshold it grows a pool under any load.
+
+    Returns:
+        None while the task has not reached the moment that ends it.
+    """
+    end = started if reading == "Wait" else completed
+    return None if end is None else max(0.0, end - submitted)
 
 
 def mean_response(measured: Sequence[float], queued_ages: Sequence[float]) -> float:

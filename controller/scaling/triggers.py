@@ -50,7 +50,8 @@ class Trigger:
         """Why it forbids scaling down."""
         if self.signal is None:
             return f"{self.name} is unknown"
-        return f"{self.name} {self.signal.value:.3g}{self.unit} is not below {self.down:g}{self.unit}"
+        limit = self.up if self.down is None else self.down
+        return f"{self.name} {self.signal.value:.3g}{self.unit} is not below {limit:g}{self.unit}"
 
 
 def evaluate(signals: Signals, scaling: Scaling) -> tuple[Trigger, ...]:
