@@ -1,0 +1,107 @@
+"""`kubectl apply -k manifests/base`: what it renders, and that another pool is a copied folder away."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes.client.models as official
+import pydantic
+import pytest
+
+from controller import __version__
+
+Object = dict[str, Any]
+
+CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+
+
+def checked(item: Object) -> pydantic.BaseModel:
+    """The object as the official client's strict model of its kind takes it: no unknown field, no wrong type."""
+    model: type[pydantic.BaseModel] = getattr(official, f"V1{item['kind']}")
+    return model.model_validate(item)
+
+
+def test_every_object_fits_the_kubernetes_api(base: list[Object]) -> None:
+    for item in base:
+        assert item["apiVersion"].split("/")[-1] == "v1", item["metadata"]["name"]
+        checked(item)
+
+
+def test_the_check_refuses_a_misspelt_field(workloads: dict[str, Object]) -> None:
+    pod = workloads["operator"]["spec"]["template"]["spec"]
+    wrong = {**pod, "terminationGracePeriodSecond": 1}
+    with pytest.raises(pydantic.ValidationError, match="terminationGracePeriodSecond"):
+        official.V1PodSpec.model_validate(wrong)
+
+
+def test_it_holds_what_a_cluster_needs_and_no_secret(base: list[Object]) -> None:
+    assert sorted((o["kind"], o["metadata"]["name"]) for o in base) == [
+        ("ClusterRole", "haipool-editor"),
+        ("ClusterRole", "haipool-operator"),
+        ("ClusterRole", "haipool-viewer"),
+        ("ClusterRoleBinding", "haipool-operator"),
+        ("CustomResourceDefinition", "gpuinstances.haipool.io"),
+        ("CustomResourceDefinition", "gpupools.haipool.io"),
+        ("CustomResourceDefinition", "regionpresets.haipool.io"),
+        ("Deployment", "haipool-operator"),
+        ("Namespace", "haipool-system"),
+        ("Role", "default-dispatcher"),
+        ("RoleBinding", "default-dispatcher"),
+        ("Service", "default-dispatcher"),
+        ("Service", "default-dispatcher-headless"),
+        ("ServiceAccount", "default-dispatcher"),
+        ("ServiceAccount", "haipool-operator"),
+        ("StatefulSet", "default-dispatcher"),
+    ]
+
+
+def test_every_namespaced_object_is_in_one_namespace(base: list[Object]) -> None:
+    spaces = {o["metadata"].get("namespace") for o in base if o["kind"] not in CLUSTER_SCOPED}
+    assert spaces == {"haipool-system"}
+
+
+def test_the_namespace_admits_only_restricted_pods(find: Callable[[str, str], Object]) -> None:
+    labels = find("Namespace", "haipool-system")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_crds_are_the_generated_ones(
+    base: list[Object], root: Path, render: Callable[[Path], list[Object]]
+) -> None:
+    generated = {o["metadata"]["name"]: o["spec"] for o in render(root / "crds")}
+    assert {o["metadata"]["name"]: o["spec"] for o in base if o["kind"] == "CustomResourceDefinition"} == generated
+
+
+def test_a_pools_folder_by_itself_renders_the_same_as_within_the_base(
+    base: list[Object], root: Path, render: Callable[[Path], list[Object]]
+) -> None:
+    """Else applying the one after the other would change immutable fields of the StatefulSet."""
+    alone = render(root / "manifests/pools/default")
+    assert len(alone) == 6
+    assert all(o in base for o in alone)
+
+
+def test_a_dispatcher_for_another_pool_is_a_copied_folder_with_the_name_changed(
+    root: Path, render: Callable[[Path], list[Object]], tmp_path: Path
+) -> None:
+    shutil.copytree(root / "manifests", tmp_path / "manifests")
+    other = tmp_path / "manifests/pools/sdxl"
+    shutil.copytree(tmp_path / "manifests/pools/default", other)
+    text = (other / "kustomization.yaml").read_text()
+    text = text.replace("namePrefix: default-", "namePrefix: sdxl-").replace("pool: default", "pool: sdxl")
+    (other / "kustomization.yaml").write_text(text)
+
+    objects = render(other)
+
+    assert {o["metadata"]["name"] for o in objects} == {"sdxl-dispatcher", "sdxl-dispatcher-headless"}
+    stateful = next(o for o in objects if o["kind"] == "StatefulSet")
+    assert stateful["spec"]["serviceName"] == "sdxl-dispatcher-headless"
+    assert stateful["spec"]["template"]["spec"]["serviceAccountName"] == "sdxl-dispatcher"
+    assert stateful["spec"]["template"]["metadata"]["labels"]["haipool.io/pool"] == "sdxl"
+    for service in (o for o in objects if o["kind"] == "Service"):
+        assert service["spec"]["selector"]["haipool.io/pool"] == "sdxl"
+
+
+def test_the_image_is_this_version(container: Object) -> None:
+    assert container["image"] == f"haipool:{__version__}"
