@@ -48,14 +48,14 @@ def refusal(snapshot: Snapshot, memory: Memory, triggers: tuple[Trigger, ...], *
     down = snapshot.spec.scaling.down
     for trigger in blocking_scale_down(triggers):
         return _hold("LoadNotLow", trigger.not_below())
+    deploying = sum(s.in_deployment for s in snapshot.servers)
+    if not nothing_being_deployed(deploying):
+        return _hold("Deploying", f"{deploying} servers are being deployed")
     have, minimum = len(serving(snapshot)), snapshot.spec.replicas.min
     if have <= minimum:
         return _hold("AtMinimum", f"{have} Ready servers, minimum {minimum}")
     if snapshot.spec.paused in ("All", "ScaleDown"):
         return _hold("ScaleDownPaused", f"spec.paused is {snapshot.spec.paused}")
-    deploying = sum(s.in_deployment for s in snapshot.servers)
-    if not nothing_being_deployed(deploying):
-        return _hold("Deploying", f"{deploying} servers are being deployed")
     lasted = low_load_lasted(memory, now=now)
     if lasted <= down.stabilization_seconds:
         return _hold("LowLoadTooShort", f"low load for {lasted:.0f} s, needs more than {down.stabilization_seconds} s")

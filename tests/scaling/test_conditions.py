@@ -1,0 +1,113 @@
+"""The pool's conditions: Unknown while unsettled, False only when someone should act."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from controller.api.model import ConditionModel
+from controller.scaling.conditions import condition, pool_conditions
+from controller.scaling.plan import plan
+from controller.scaling.snapshot import Memory, ServerState, Snapshot
+
+MakeSnapshot = Callable[..., Snapshot]
+
+NEW = {"name": "new", "age": None}
+SICK = {"name": "s1", "state": ServerState.UNHEALTHY}
+DEAD = {"state": ServerState.UNHEALTHY, "agreed_dead": True}
+SOLD_OUT = [{"sold_out_until": 9e9}]
+
+
+@pytest.fixture
+def conditions(make_snapshot: MakeSnapshot, now: float) -> Callable[..., dict[str, ConditionModel]]:
+    def of(**given: Any) -> dict[str, ConditionModel]:
+        snapshot = make_snapshot(**given)
+        decided = plan(snapshot, Memory(), now=now)
+        return {c.type: c for c in pool_conditions(snapshot, decided, now=now)}
+
+    return of
+
+
+def row(name: str, kind: str, expected: str, **given: Any) -> Any:
+    return pytest.param(kind, expected, given, id=f"{kind}: {name}")
+
+
+ROWS = [
+    row("the minimum is Ready", "Ready", "True/MinimumReady"),
+    row("a minimum of 0 is always Ready", "Ready", "True/MinimumReady", servers=[], spec={"replicas": {"min": 0}}),
+    row("a new pool is just buying", "Ready", "Unknown/BelowMinimum", servers=[]),
+    row("being deployed is unsettled", "Ready", "Unknown/Deploying", servers=[NEW]),
+    row("nothing to buy", "Ready", "False/NoOffer", servers=[], offers=SOLD_OUT),
+    row("nobody may buy", "Ready", "False/ScaleUpPaused", servers=[], spec={"paused": "ScaleUp"}),
+    row("only recommended", "Ready", "False/BelowMinimum", servers=[], spec={"mode": "Recommend"}),
+    row("launches fail", "Ready", "False/LaunchesFailing", servers=[], launch_failures=((1_768_449_599.0, "no"),)),
+    row("an unhealthy server that nobody replaces", "Ready", "False/Unhealthy", servers=[SICK]),
+    row("a dead server is being replaced", "Ready", "Unknown/Dead", servers=[{"name": "d", **DEAD}]),
+    row("the brake", "Ready", "False/TooManyDead", servers=[{"name": f"d{n}", **DEAD} for n in range(2)]),
+    row(
+        "the brake, though enough are left and a trigger speaks louder",
+        "Ready",
+        "False/TooManyDead",
+        servers=[{"name": "s1"}, *({"name": f"d{n}", **DEAD} for n in range(2))],
+        signals={"queue_length": 99},
+    ),
+    row("a draining server does not count", "Ready", "Unknown/BelowMinimum", servers=[{"name": "s", "draining": True}]),
+    row("a pool that is being deleted", "Ready", "False/Deleting", deleting=True),
+    row("all is read", "MetricsAvailable", "True/Scraped"),
+    row("a scrape failed", "MetricsAvailable", "False/ScrapeFailed", signals={"problem": "http://a: timed out"}),
+    row("no CPU figure", "MetricsAvailable", "Unknown/CpuUnknown", signals={"cpu": None}),
+    row(
+        "no CPU figure without a server",
+        "MetricsAvailable",
+        "True/Scraped",
+        servers=[],
+        signals={"cpu": None},
+    ),
+    row("something is in stock", "CapacityAvailable", "True/OffersInStock", offers=[*SOLD_OUT, {"bundle": "3XL"}]),
+    row("all is sold out", "CapacityAvailable", "False/SoldOut", offers=SOLD_OUT),
+    row("nothing is on offer", "CapacityAvailable", "False/NoOffer", offers=[]),
+    row("the last launch went well", "LaunchHealthy", "True/LaunchesSucceed"),
+    row("launches fail", "LaunchHealthy", "False/LaunchesFailing", launch_failures=((0.0, "no answer"),)),
+    row("the cloud does not object", "AccountHealthy", "True/NoObjection"),
+    row(
+        "arrears",
+        "AccountHealthy",
+        "False/Arrears",
+        blocks=[{"reason": "Arrears", "message": "top up", "until": 9e9}],
+    ),
+    row(
+        "an objection whose time is over",
+        "AccountHealthy",
+        "True/NoObjection",
+        blocks=[{"reason": "Arrears", "message": "top up", "until": 0.0}],
+    ),
+    row("not paused", "Paused", "False/Active"),
+    *(row("paused", "Paused", f"True/{how}", spec={"paused": how}) for how in ("All", "ScaleUp", "ScaleDown")),
+    row("only recommending", "Paused", "True/Recommend", spec={"mode": "Recommend"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "expected", "given"), ROWS)
+def test_conditions(
+    conditions: Callable[..., dict[str, ConditionModel]], kind: str, expected: str, given: dict[str, Any]
+) -> None:
+    found = conditions(**given)[kind]
+    assert f"{found.status}/{found.reason}" == expected
+    assert found.message
+
+
+def test_a_blocked_region_is_named(conditions: Callable[..., dict[str, ConditionModel]]) -> None:
+    block = {"reason": "QuotaExceeded", "message": "raise the quota", "until": 9e9, "region": "ap-nanjing"}
+    assert conditions(blocks=[block])["AccountHealthy"].message == "ap-nanjing: raise the quota"
+
+
+def test_a_pause_below_the_minimum_says_so(conditions: Callable[..., dict[str, ConditionModel]]) -> None:
+    message = conditions(servers=[], spec={"paused": "ScaleUp"})["Paused"].message
+    assert message == "spec.paused is ScaleUp; 0 servers, minimum 1"
+
+
+@pytest.mark.parametrize(("length", "kept"), [(300, 300), (301, 300), (5000, 300)])
+def test_messages_are_cut_to_what_people_read(length: int, kept: int) -> None:
+    message = condition("Ready", "True", "Some", "x" * length).message
+    assert len(message) == kept
+    assert message.endswith("…") == (length > 300)
