@@ -6,12 +6,16 @@ import logging
 
 import kopf
 
+from controller.cloud.tencent import SettingsError
 from controller.cloud.tencent import connect as connect_cloud
 from controller.cloud.tencent.settings import Settings as CloudSettings
+from controller.command import CommandError
 from controller.kube.client import KubeClient
+from controller.kube.connect import ConnectError
 from controller.kube.connect import load as load_connection
 from controller.operator.context import Settings
 from controller.operator.handlers import registry
+from controller.operator.process import StartupError
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +33,10 @@ def run_operator(args: argparse.Namespace) -> int:
         liveness_port=args.liveness_port,
         metrics_port=args.metrics_port,
     )
-    return asyncio.run(_run(settings))
+    try:
+        return asyncio.run(_run(settings))
+    except (ConnectError, SettingsError, StartupError) as error:
+        raise CommandError(str(error)) from error
 
 
 async def _run(settings: Settings) -> int:

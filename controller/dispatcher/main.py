@@ -1,0 +1,38 @@
+"""`haipool dispatcher`: arguments, logging, and the run itself."""
+
+import argparse
+
+DESCRIPTION = "Queues tasks fairly and proxies them to the servers of one GpuPool."
+EPILOG = """\
+ports:
+  data   takes everything clients send; tasks wait in the fair queue, all else passes through
+  admin  /metrics, /-/healthy, /-/ready, /-/queue; for the cluster only
+
+examples:
+  haipool dispatcher --pool demo                                   servers from the Kubernetes API
+  haipool dispatcher --pool demo --servers-file servers.yaml       servers from a file, without Kubernetes
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `haipool dispatcher`."""
+    parser.add_argument("--pool", required=True, help="name of the GpuPool to serve")
+    parser.add_argument("--namespace", "-n", help="its namespace (default: the context's or the pod's)")
+    parser.add_argument("--kubeconfig", help="default: $KUBECONFIG, the service account, ~/.kube/config")
+    parser.add_argument("--servers-file", metavar="FILE", help="YAML: `servers`, optionally `spec`; no Kubernetes")
+    parser.add_argument("--host", default="0.0.0.0", help="address of the data port (default: all)")
+    parser.add_argument("--port", type=int, default=8080, help="data port (default: %(default)s; 0: any)")
+    parser.add_argument("--admin-host", default="0.0.0.0", help="address of the admin port (default: all)")
+    parser.add_argument("--admin-port", type=int, default=9090, help="admin port (default: %(default)s; 0: any)")
+    parser.add_argument("--spool", metavar="DIR", help="folder for large request bodies (default: the system's)")
+    parser.add_argument(
+        "--grace", type=float, default=600.0, metavar="SECONDS", help="time for running tasks at the end (%(default)s)"
+    )
+    parser.add_argument("--verbose", "-v", action="store_true", help="debug messages too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal ends it; returns the exit status."""
+    from controller.dispatcher.run import run_dispatcher  # noqa: PLC0415 - aiohttp is imported only here
+
+    return run_dispatcher(args)

@@ -1,0 +1,92 @@
+"""The dispatcher's Prometheus metrics: the contract with the operator, and what people want to see."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from controller.api import metrics as names
+
+if TYPE_CHECKING:
+    from controller.dispatcher.state import State
+
+_WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+
+
+class DispatcherMetrics:
+    """Counters and histograms; gauges are read from the state when scraped, so that they are never stale."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.wait = Histogram(
+            "haipool_task_wait_seconds",
+            "Time from submission until a server starts on the task.",
+            buckets=_WAIT_BUCKETS,
+            registry=self.registry,
+        )
+        self.duration = Histogram(
+            "haipool_task_duration_seconds",
+            "Time a task took at its server.",
+            buckets=_WAIT_BUCKETS,
+            registry=self.registry,
+        )
+        self.tasks = Counter("haipool_tasks_total", "Tasks by how they ended.", ["status"], registry=self.registry)
+        self.shed = Counter(
+            "haipool_requests_shed_total", "Requests refused, by reason.", ["reason"], registry=self.registry
+        )
+        self.passed = Counter(
+            "haipool_passthrough_requests_total", "Pass-through requests.", ["outcome"], registry=self.registry
+        )
+        self.retries = Counter("haipool_task_retries_total", "Tasks sent to another server.", registry=self.registry)
+        for status in ("success", "failed", "cancelled", "expired"):
+            self.tasks.labels(status)
+
+    def attach(self, state: "State") -> None:
+        """Export the state's gauges too."""
+        self.registry.register(_StateCollector(state))
+
+
+class _StateCollector(Collector):
+    """Reads the gauges of the contract from the living state."""
+
+    def __init__(self, state: "State") -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """All gauges of the contract."""
+        state, scheduler = self._state, self._state.scheduler
+        window = state.view.spec.scaling.window_seconds if state.view else 60
+        yield GaugeMetricFamily(names.QUEUE_LENGTH, "Tasks waiting now.", value=len(scheduler.queue))
+        yield GaugeMetricFamily(names.QUEUE_OLDEST_AGE, "Age of the oldest waiting task.", value=scheduler.oldest_age())
+        yield GaugeMetricFamily(
+            names.MEAN_RESPONSE, "Mean response over the window.", value=scheduler.mean_response(window)
+        )
+        yield GaugeMetricFamily(names.QUEUE_USERS, "Users with a waiting task.", value=len(scheduler.queue.users()))
+        yield GaugeMetricFamily(names.DISPATCHER_STARTED, "Start of this process.", value=state.started_at)
+        yield GaugeMetricFamily(names.DISPATCHER_SYNCED, "Pool and servers are current.", value=float(state.synced))
+        yield from self._servers()
+
+    def _servers(self) -> Iterator[Metric]:
+        servers = list(self._state.scheduler.servers)
+        yield _per_server(
+            names.SERVER_IN_FLIGHT, "Requests in flight at a server.", ((s.spec.name, s.in_flight) for s in servers)
+        )
+        yield _per_server(names.SERVER_TASKS, "Tasks in flight at a server.", ((s.spec.name, s.tasks) for s in servers))
+        yield _per_server(names.SERVER_SLOTS, "Slots of a server.", ((s.spec.name, s.spec.slots) for s in servers))
+        yield _per_server(names.SERVER_UP, "Found alive.", ((s.spec.name, float(s.up)) for s in servers))
+        yield _per_server(
+            names.SERVER_DRAINING, "Takes no new tasks.", ((s.spec.name, float(s.spec.draining)) for s in servers)
+        )
+
+
+def _per_server(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["server"])
+    for server, value in values:
+        family.add_metric([server], value)
+    return family

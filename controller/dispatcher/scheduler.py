@@ -1,0 +1,238 @@
+"""Binds the fair queue to the servers: late, when a slot is free, and for whoever's turn it is then."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from controller.dispatcher.fairqueue import FairQueue, Ticket
+from controller.dispatcher.servers import Server, Servers, ServerSpec
+from controller.dispatcher.window import ResponseWindow
+from controller.scaling.readings import longest_wait, mean_response
+
+#: Starts kept for inspection.
+RECENT_STARTS: Final = 1000
+
+
+class ExpiredError(Exception):
+    """The task waited longer than `queue.maxWaitSeconds`."""
+
+
+class ClosingError(Exception):
+    """The dispatcher is shutting down and takes this task no further."""
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One task from admission to its end. Times are seconds of the scheduler's clock."""
+
+    task_id: str
+    user: str
+    network: str
+    #: Number of this task among its user's, from 1.
+    number: int
+    submitted: float
+    grant: "asyncio.Future[Server]"
+    started: float | None = None
+    #: Number of this start among all, from 1.
+    start_number: int = 0
+    tried: set[str] = field(default_factory=set)
+
+
+class Scheduler:
+    """Admission, turns, slots. All methods run on the event loop; none waits except `granted`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.servers = Servers()
+        self.queue = FairQueue()
+        self.responses = ResponseWindow()
+        self.recent: deque[dict[str, object]] = deque(maxlen=RECENT_STARTS)
+        self.total_response = False
+        self.started = 0
+        self._clock = clock
+        self._tasks: dict[str, Task] = {}
+        self._numbers: dict[str, int] = {}
+        self._ahead: deque[Task] = deque()
+        self._on_gone: dict[str, set[Callable[[], None]]] = {}
+
+    # --- admission -----------------------------------------------------------------------------------------------
+
+    def submit(self, task_id: str, user: str, network: str) -> Task:
+        """Queue a task. Its body is here already: a slow client must not hold a slot."""
+        now = self._clock()
+        number = self._numbers[user] = self._numbers.get(user, 0) + 1
+        task = Task(task_id, user, network, number, now, asyncio.get_running_loop().create_future())
+        self._tasks[task_id] = task
+        self.queue.push(Ticket(task_id, network, user, now))
+        self.pump()
+        return task
+
+    def forget_users(self, keep: Callable[[str], bool]) -> None:
+        """Drop the counters of users whose window is over and who have nothing waiting."""
+        waiting = self.queue.users()
+        for user in [u for u in self._numbers if u not in waiting and not keep(u)]:
+            del self._numbers[user]
+
+    async def granted(self, task: Task, limit: float) -> Server:
+        """Wait for a slot.
+
+        Args:
+            task: a submitted task.
+            limit: seconds it may wait from now.
+
+        Raises:
+            ExpiredError: none came in time.
+            ClosingError: the dispatcher shuts down.
+        """
+        try:
+            async with asyncio.timeout(limit):
+                return await task.grant
+        except BaseException as error:
+            self._give_back(task)
+            if isinstance(error, TimeoutError):
+                raise ExpiredError from None
+            raise
+
+    def _give_back(self, task: Task) -> None:
+        """Nobody waits for this task any more; a slot granted in the same instant must not leak."""
+        grant = task.grant
+        if grant.done() and not grant.cancelled() and grant.exception() is None:
+            self.release(task, grant.result(), seconds=None)
+        self.queue.remove(task.task_id)
+        self._tasks.pop(task.task_id, None)
+        if task in self._ahead:
+            self._ahead.remove(task)
+
+    # --- slots ---------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Give every free slot to the task whose turn it is."""
+        while self._ahead and self._grant_retry():
+            continue
+        while self.queue:
+            ticket = self.queue.peek()
+            server = self.servers.choose()
+            if server is None or ticket is None:
+                return
+            task = self._tasks[ticket.task_id]
+            if task.grant.done():
+                # Given up in this very instant: it takes neither slot nor turn.
+                self.queue.remove(ticket.task_id)
+                continue
+            self.queue.pop()
+            self._start(task, server)
+
+    def _grant_retry(self) -> bool:
+        """A task whose server died had its turn already: it goes first, to a server it has not failed on."""
+        task = self._ahead[0]
+        if task.grant.done():
+            self._ahead.popleft()
+            return True
+        server = self.servers.choose(exclude=task.tried)
+        if server is None:
+            return False
+        self._ahead.popleft()
+        self._occupy(task, server)
+        return True
+
+    def _start(self, task: Task, server: Server) -> None:
+        now = self._clock()
+        task.started = now
+        self.started += 1
+        task.start_number = self.started
+        if not self.total_response:
+            self.responses.add(now, now - task.submitted)
+        self.recent.append(
+            {
+                "start": task.start_number,
+                "task": task.task_id,
+                "user": task.user,
+                "number": task.number,
+                "server": server.spec.name,
+                "waitSeconds": round(now - task.submitted, 6),
+            }
+        )
+        self._occupy(task, server)
+
+    def _occupy(self, task: Task, server: Server) -> None:
+        server.tasks += 1
+        server.running.add(task.task_id)
+        task.grant.set_result(server)
+
+    def release(self, task: Task, server: Server, *, seconds: float | None) -> None:
+        """The task left its slot.
+
+        Args:
+            task: the task.
+            server: where it ran.
+            seconds: how long it took there; None if it did not end well.
+        """
+        server.tasks -= 1
+        server.running.discard(task.task_id)
+        if seconds is not None:
+            server.finished(seconds)
+        self.pump()
+
+    def finish(self, task: Task) -> None:
+        """The task is over, well or not."""
+        self._tasks.pop(task.task_id, None)
+        if self.total_response:
+            now = self._clock()
+            self.responses.add(now, now - task.submitted)
+
+    def retry(self, task: Task, failed: Server) -> None:
+        """Let a started task have another server, ahead of the queue; await `granted` again."""
+        task.tried.add(failed.spec.name)
+        task.grant = asyncio.get_running_loop().create_future()
+        self._ahead.append(task)
+        self.pump()
+
+    def can_retry(self, tried: set[str]) -> bool:
+        """Whether there is a usable server besides these."""
+        return any(s.usable and s.spec.name not in tried for s in self.servers)
+
+    # --- servers -------------------------------------------------------------------------------------------------
+
+    def update_servers(self, specs: list[ServerSpec]) -> None:
+        """Take over the pool's servers; whoever waits for one that is gone is told so."""
+        for server in self.servers.update(specs):
+            for tell in tuple(self._on_gone.pop(server.spec.uid, ())):
+                tell()
+        self.pump()
+
+    def watch_gone(self, server: Server, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have `tell` called if the pool withdraws this server; returns what ends that."""
+        uid = server.spec.uid
+        self._on_gone.setdefault(uid, set()).add(tell)
+
+        def unwatch() -> None:
+            watchers = self._on_gone.get(uid)
+            if watchers is not None:
+                watchers.discard(tell)
+                if not watchers:
+                    del self._on_gone[uid]
+
+        return unwatch
+
+    # --- figures -------------------------------------------------------------------------------------------------
+
+    def mean_response(self, window_seconds: float) -> float:
+        """The mean response as scaling reads it."""
+        now = self._clock()
+        measured = self.responses.values(now, window_seconds)
+        ages = () if measured else [now - ticket.submitted for ticket in self.queue]
+        return mean_response(measured, ages)
+
+    def oldest_age(self) -> float:
+        """Age of the oldest waiting task, seconds."""
+        oldest = self.queue.oldest()
+        return longest_wait(() if oldest is None else (oldest.submitted,), self._clock())
+
+    def shut_out(self) -> None:
+        """Refuse everything that still waits; what runs goes on."""
+        for task in list(self._tasks.values()):
+            if not task.grant.done():
+                task.grant.set_exception(ClosingError())
+                self.queue.remove(task.task_id)
+        self._ahead.clear()

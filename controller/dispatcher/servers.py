@@ -1,0 +1,139 @@
+"""The pool's servers, and which of them a task goes to. Pure: keyed by GpuInstance, never by address.
+
+Clouds reuse addresses, so health and load that hung on an address would pass from a dead server to its successor.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+#: Weight of the newest duration in a server's moving average.
+EWMA_WEIGHT: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """A server as the pool knows it."""
+
+    #: Name of the GpuInstance.
+    name: str
+    #: UID of the object: another object of the same name is another server.
+    uid: str
+    #: Base URL; empty once it is withdrawn.
+    address: str
+    region: str = ""
+    bundle: str = ""
+    slots: int = 1
+    speed: float = 1.0
+    #: Ready for new work.
+    ready: bool = True
+    #: Takes no new tasks, finishes what it has.
+    draining: bool = False
+
+
+@dataclass(slots=True)
+class Server:
+    """A server and its load."""
+
+    spec: ServerSpec
+    tasks: int = 0
+    passing: int = 0
+    #: Moving average of task durations, seconds; 0 before the first.
+    ewma: float = 0.0
+    #: What this dispatcher's own checks say.
+    up: bool = True
+    failures: int = 0
+    #: Task ids in flight, for inspection.
+    running: set[str] = field(default_factory=set)
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks and pass-through requests."""
+        return self.tasks + self.passing
+
+    @property
+    def usable(self) -> bool:
+        """May be sent new work."""
+        return self.spec.ready and self.up and not self.spec.draining and bool(self.spec.address)
+
+    @property
+    def free(self) -> int:
+        """Slots that can take a task now."""
+        return max(0, self.spec.slots - self.tasks) if self.usable else 0
+
+    def finished(self, seconds: float) -> None:
+        """A task took this long here."""
+        self.ewma = seconds if self.ewma == 0.0 else (1 - EWMA_WEIGHT) * self.ewma + EWMA_WEIGHT * seconds
+
+
+class Servers:
+    """All servers of the pool that this dispatcher knows."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, Server] = {}
+
+    def __iter__(self) -> Iterator[Server]:
+        return iter(self._servers.values())
+
+    def __len__(self) -> int:
+        return len(self._servers)
+
+    def get(self, name: str) -> Server | None:
+        """The server of this name."""
+        return self._servers.get(name)
+
+    def update(self, specs: Iterable[ServerSpec]) -> list[Server]:
+        """Take over the pool's present servers.
+
+        Returns:
+            The servers that are gone; what still runs on them has to be ended.
+        """
+        wanted = {spec.name: spec for spec in specs}
+        gone = [s for s in self._servers.values() if (new := wanted.get(s.spec.name)) is None or new.uid != s.spec.uid]
+        for server in gone:
+            del self._servers[server.spec.name]
+        for spec in wanted.values():
+            known = self._servers.get(spec.name)
+            if known is None:
+                self._servers[spec.name] = Server(spec)
+            else:
+                if known.spec.address != spec.address:
+                    known.up, known.failures = True, 0
+                known.spec = spec
+        return gone
+
+    def choose(self, exclude: Collection[str] = ()) -> Server | None:
+        """The server for the next task: least outstanding for what it can do, then the faster one, then by name.
+
+        Args:
+            exclude: names of servers that already failed this task.
+        """
+        best: Server | None = None
+        best_rank: tuple[float, float, str] | None = None
+        for server in self._servers.values():
+            if server.free <= 0 or server.spec.name in exclude:
+                continue
+            load = server.tasks / (server.spec.slots * server.spec.speed)
+            rank = (load, server.ewma, server.spec.name)
+            if best_rank is None or rank < best_rank:
+                best, best_rank = server, rank
+        return best
+
+    def for_network(self, network: str) -> Server | None:
+        """The server for a pass-through request: the same one for the same network while it lasts.
+
+        Rendezvous hashing (highest random weight, Thaler and Ravishankar 1996): a server that comes or goes moves only
+        its own share of the networks.
+        """
+        usable = [s for s in self._servers.values() if s.usable]
+        return max(usable, key=lambda s: _weight(network, s.spec.name), default=None)
+
+    @property
+    def slots(self) -> int:
+        """Slots of the usable servers."""
+        return sum(s.spec.slots for s in self._servers.values() if s.usable)
+
+
+def _weight(network: str, server: str) -> bytes:
+    return hashlib.blake2b(f"{network}\0{server}".encode(), digest_size=8).digest()
