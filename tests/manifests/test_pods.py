@@ -11,6 +11,7 @@ from controller.api.metrics import ADMIN_PORT, DATA_PORT
 from controller.api.model import Metadata
 from controller.cli import COMMANDS
 from controller.cloud.tencent.settings import ENV_SECRET_ID, ENV_SECRET_KEY, MAX_TIMEOUT_S
+from controller.dispatcher import main as dispatcher_command
 from controller.operator import main as operator_command
 from controller.operator.scrape import service_address
 
@@ -102,12 +103,19 @@ class TestDispatcher:
     def dispatcher(self, workloads: dict[str, Object]) -> Object:
         return workloads["dispatcher"]
 
-    def test_its_ports_are_the_contracts(self, dispatcher: Object) -> None:
-        assert ports(only_container(dispatcher)) == {"http": DATA_PORT, "admin": ADMIN_PORT}
+    def options(self, dispatcher: Object) -> argparse.Namespace:
+        parser = argparse.ArgumentParser()
+        dispatcher_command.add_arguments(parser)
+        return parser.parse_args(only_container(dispatcher)["args"][1:])
+
+    def test_its_ports_are_the_commands_own_and_the_contracts(self, dispatcher: Object) -> None:
+        options = self.options(dispatcher)
+        assert ports(only_container(dispatcher)) == {"http": options.port, "admin": options.admin_port}
+        assert (options.port, options.admin_port) == (DATA_PORT, ADMIN_PORT)
 
     def test_it_serves_the_pool_that_its_label_names(self, dispatcher: Object) -> None:
         container = only_container(dispatcher)
-        assert "--pool=$(POOL)" in container["args"]
+        assert self.options(dispatcher).pool == "$(POOL)"
         (pool,) = (e for e in container["env"] if e["name"] == "POOL")
         assert pool["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.labels['haipool.io/pool']"
         assert dispatcher["spec"]["template"]["metadata"]["labels"]["haipool.io/pool"] == "default"
@@ -119,7 +127,12 @@ class TestDispatcher:
 
     def test_tasks_at_the_servers_may_end(self, dispatcher: Object) -> None:
         grace = dispatcher["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-        assert grace >= Route(name="any").timeout_seconds + 60
+        assert grace >= self.options(dispatcher).grace + 60
+        assert self.options(dispatcher).grace >= Route(name="any").timeout_seconds
+
+    def test_large_bodies_go_to_the_volume(self, dispatcher: Object) -> None:
+        mounts = [mount["mountPath"] for mount in only_container(dispatcher)["volumeMounts"]]
+        assert self.options(dispatcher).spool in mounts
 
     def test_its_volume_outlives_the_pod(self, dispatcher: Object) -> None:
         (claim,) = dispatcher["spec"]["volumeClaimTemplates"]
