@@ -1,8 +1,8 @@
 """The `haipool` command.
 
 A subcommand's module is imported only when it is called, so that `--help` answers at once and the dispatcher never
-carries kopf or the cloud's SDK in memory. It is a module with `add_arguments(parser)` and `run(options) -> exit
-status`; both import nothing heavy before `run` is called.
+carries kopf or the cloud's SDK in memory. It is a module with DESCRIPTION, EPILOG, `add_arguments(parser)` and
+`run(options) -> exit status`, which imports nothing heavy before `run` is called.
 """
 
 import argparse
@@ -22,6 +22,10 @@ INTERRUPTED: Final = 130
 
 class Subcommand(Protocol):
     """What the module of a subcommand offers."""
+
+    #: What `haipool COMMAND --help` says before and after the options.
+    DESCRIPTION: str
+    EPILOG: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the options."""

@@ -5,11 +5,10 @@ A sandbox that is killed the hard way cannot end its children; the kernel can.
 
 import ctypes
 import os
+import runpy
 import signal
 import sys
 from typing import Final
-
-from controller.cli import main
 
 #: `prctl` option of Linux: the signal that this process gets when its parent ends.
 PR_SET_PDEATHSIG: Final = 1
@@ -30,5 +29,6 @@ def hold(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    hold(int(sys.argv[1]))
-    sys.exit(main(sys.argv[2:]))
+    hold(int(sys.argv.pop(1)))
+    # By name and not by import: the command is a layer above the sandbox.
+    runpy.run_module("controller.cli", run_name="__main__", alter_sys=True)
