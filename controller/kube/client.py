@@ -1,5 +1,6 @@
 """The verbs of the Kubernetes API over one aiohttp session."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -95,21 +96,38 @@ class KubeClient:
         """
         return await self._request("GET", resource.path(namespace, name))
 
-    async def list(self, resource: Resource, *, namespace: str | None = None, labels: str | None = None) -> Listing:
-        """Every object, page by page; a listing that went stale on the way is begun anew."""
+    async def list(
+        self, resource: Resource, *, namespace: str | None = None, labels: str | None = None, name: str | None = None
+    ) -> Listing:
+        """Every object, page by page; a listing that went stale on the way is begun anew.
+
+        Args:
+            resource: the kind.
+            namespace: None for all, and for kinds without.
+            labels: label selector.
+            name: only the object of this name, as a listing of at most one.
+
+        Raises:
+            ForbiddenError, NotFoundError, UnavailableError.
+        """
         items: list[dict[str, Any]] = []
-        params: dict[str, str] = {"limit": str(PAGE), **({"labelSelector": labels} if labels else {})}
+        params: dict[str, str] = {"limit": str(PAGE), **selectors(labels, name)}
         while True:
             try:
                 page = await self._request("GET", resource.path(namespace), params=params)
+                metadata = page["metadata"]
+                items += page.get("items") or ()
+                following = metadata.get("continue")
+                if not following:
+                    return Listing(tuple(items), metadata["resourceVersion"])
             except GoneError:
+                if "continue" not in params:
+                    raise
                 items.clear()
-                params.pop("continue", None)
+                del params["continue"]
                 continue
-            items += page.get("items") or ()
-            following = page["metadata"].get("continue")
-            if not following:
-                return Listing(tuple(items), page["metadata"]["resourceVersion"])
+            except (LookupError, TypeError, AttributeError) as error:
+                raise UnavailableError(f"GET {resource.path(namespace)}: no listing in the answer") from error
             params["continue"] = following
 
     async def create(
@@ -152,6 +170,16 @@ class KubeClient:
             options["preconditions"] = {"uid": uid}
         await self._request("DELETE", resource.path(namespace, name), json=options)
 
+    async def headers(self) -> dict[str, str]:
+        """Headers that authenticate a request; a log-in plug-in may take its time for them.
+
+        Raises:
+            OSError: the token cannot be read.
+        """
+        if self.connection.fetch_token is not None:
+            return await asyncio.to_thread(self.connection.headers)
+        return self.connection.headers()
+
     async def _request(
         self,
         method: str,
@@ -161,10 +189,10 @@ class KubeClient:
         json: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        headers = self.connection.headers()
-        if json is not None:
-            headers["Content-Type"] = content_type
         try:
+            headers = await self.headers()
+            if json is not None:
+                headers["Content-Type"] = content_type
             async with self.session.request(
                 method,
                 self.connection.server + path,
@@ -175,11 +203,22 @@ class KubeClient:
             ) as response:
                 if response.status >= 400:
                     raise await error_of(response)
-                return dict(await response.json(content_type=None))
+                body = await response.json(content_type=None)
+                if not isinstance(body, dict):
+                    raise UnavailableError(f"{method} {path}: the answer is no object")
+                return body
         except TimeoutError as error:
             raise UnavailableError(f"{method} {path}: no answer within {REQUEST_TIMEOUT_SECONDS:g} s") from error
-        except (aiohttp.ClientError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UnavailableError(f"{method} {path}: {error}") from error
+
+
+def selectors(labels: str | None, name: str | None) -> dict[str, str]:
+    """Query parameters that narrow a listing or a watch."""
+    return {
+        **({"labelSelector": labels} if labels else {}),
+        **({"fieldSelector": f"metadata.name={name}"} if name else {}),
+    }
 
 
 async def error_of(response: aiohttp.ClientResponse) -> KubeError:

@@ -4,7 +4,7 @@ import base64
 import os
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,10 @@ from typing import Any, Final
 import yaml
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+#: What a kubeconfig may ask for and this client does not do. To leave it out silently would reach another server, or
+#: the right one with other rights than were meant.
+_NOT_DONE: Final = ("proxy-url", "tls-server-name", "as", "as-groups", "as-uid", "as-user-extra")
 
 
 class ConnectError(Exception):
@@ -29,10 +33,23 @@ class Connection:
     token: str | None = None
     #: Read anew for each request: the kubelet rotates it.
     token_file: Path | None = None
+    #: User and password, where a kubeconfig still has them.
+    basic: tuple[str, str] | None = None
+    #: Fetches a token from a log-in plug-in, which may block: it starts a program when the last token has expired.
+    fetch_token: Callable[[], str | None] | None = None
 
     def headers(self) -> dict[str, str]:
-        """Headers that authenticate a request."""
-        token = self.token_file.read_text().strip() if self.token_file else self.token
+        """Headers that authenticate a request.
+
+        Raises:
+            OSError: the token file cannot be read.
+        """
+        if self.basic is not None:
+            return {"Authorization": "Basic " + base64.b64encode(":".join(self.basic).encode()).decode()}
+        if self.fetch_token is not None:
+            token = self.fetch_token()
+        else:
+            token = self.token_file.read_text(encoding="utf-8").strip() if self.token_file else self.token
         return {"Authorization": f"Bearer {token}"} if token else {}
 
 
@@ -44,7 +61,7 @@ def load(kubeconfig: str | None = None, *, environ: Mapping[str, str] = os.envir
     """
     named = kubeconfig or environ.get("KUBECONFIG")
     if named:
-        return from_kubeconfig(Path(named.split(os.pathsep)[0]))
+        return from_kubeconfig(*(Path(part) for part in named.split(os.pathsep) if part))
     if environ.get("KUBERNETES_SERVICE_HOST") and (SERVICE_ACCOUNT / "token").exists():
         return from_service_account(environ)
     default = Path.home() / ".kube" / "config"
@@ -53,62 +70,109 @@ def load(kubeconfig: str | None = None, *, environ: Mapping[str, str] = os.envir
     raise ConnectError("no Kubernetes API: set KUBECONFIG, or run in a pod with a service account")
 
 
-def from_service_account(environ: Mapping[str, str]) -> Connection:
-    """The connection every pod with a service account has."""
-    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
-    host = f"[{host}]" if ":" in host else host
-    return Connection(
-        server=f"https://{host}:{port}",
-        namespace=(SERVICE_ACCOUNT / "namespace").read_text().strip(),
-        tls=ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt")),
-        token_file=SERVICE_ACCOUNT / "token",
-    )
-
-
-def from_kubeconfig(path: Path) -> Connection:
-    """The current context of a kubeconfig.
+def from_service_account(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> Connection:
+    """The connection every pod with a service account has.
 
     Raises:
-        ConnectError: the file is missing or malformed, or its context is incomplete.
+        ConnectError: a file of the service account is missing or unreadable.
     """
+    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
+    host = f"[{host}]" if ":" in host else host
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Connection(
+            server=f"https://{host}:{port}",
+            namespace=(folder / "namespace").read_text(encoding="utf-8").strip(),
+            tls=ssl.create_default_context(cafile=str(folder / "ca.crt")),
+            token_file=folder / "token",
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise ConnectError(f"service account in {folder}: {error}") from error
+
+
+def from_kubeconfig(*paths: Path) -> Connection:
+    """The current context of a kubeconfig; of several files, as kubectl does, the first to say something wins.
+
+    Raises:
+        ConnectError: no file is there, one is malformed, or the context is incomplete or asks for what is not done.
+    """
+    where = os.pathsep.join(map(str, paths))
+    try:
+        config = _merged([path for path in paths if len(paths) == 1 or path.exists()])
         context = _named(config, "contexts", config["current-context"])["context"]
-        cluster = _named(config, "clusters", context["cluster"])["cluster"]
-        user = _named(config, "users", context["user"]).get("user") or {} if context.get("user") else {}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConnectError(f"kubeconfig {path}: {error!r}; check current-context, clusters and users") from error
-    namespace = context.get("namespace", "default")
-    if "exec" in user or "auth-provider" in user:
-        return _through_official_client(path, namespace)
-    token_file = user.get("tokenFile")
-    return Connection(
-        server=cluster["server"].rstrip("/"),
-        namespace=namespace,
-        tls=_tls(cluster, user, path.parent) if cluster["server"].startswith("https:") else None,
-        token=user.get("token"),
-        token_file=path.parent / token_file if token_file else None,
-    )
+        cluster, base = _part(config, "cluster", context["cluster"])
+        user, user_base = _part(config, "user", context["user"]) if context.get("user") else ({}, base)
+        _refuse_not_done(cluster, user)
+        if "exec" in user or "auth-provider" in user:
+            return _through_official_client(where, context.get("namespace", "default"))
+        return _connection(context, (cluster, base), (user, user_base))
+    except (OSError, yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError) as error:
+        detail = error.args[0] if isinstance(error, LookupError) and error.args else error
+        raise ConnectError(
+            f"kubeconfig {where}: {detail}; it needs current-context and the contexts, clusters and users it names"
+        ) from error
+
+
+def _merged(paths: Iterable[Path]) -> dict[str, Any]:
+    """The files as one; every entry remembers the folder its relative paths start from."""
+    merged: dict[str, Any] = {"contexts": [], "clusters": [], "users": []}
+    for path in paths:
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        for section in ("contexts", "clusters", "users"):
+            merged[section] += [{**entry, "folder": path.parent} for entry in config.get(section) or ()]
+        if config.get("current-context"):
+            merged.setdefault("current-context", config["current-context"])
+    return merged
 
 
 def _named(config: Mapping[str, Any], section: str, name: str) -> dict[str, Any]:
-    for entry in config.get(section) or ():
+    for entry in config[section]:
         if entry["name"] == name:
             return dict(entry)
-    raise KeyError(f"{section} has no {name!r}")
+    raise LookupError(f"{section} has no {name!r}")
 
 
-def _tls(cluster: Mapping[str, Any], user: Mapping[str, Any], base: Path) -> ssl.SSLContext:
+def _part(config: Mapping[str, Any], kind: str, name: str) -> tuple[dict[str, Any], Path]:
+    """A cluster or user, and the folder of the file it stands in."""
+    entry = _named(config, f"{kind}s", name)
+    return dict(entry.get(kind) or {}), entry["folder"]
+
+
+def _refuse_not_done(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> None:
+    for name in _NOT_DONE:
+        if cluster.get(name) or user.get(name):
+            raise ValueError(f"`{name}` is not supported; use a context without it")
+
+
+def _connection(
+    context: Mapping[str, Any], cluster: tuple[Mapping[str, Any], Path], user: tuple[Mapping[str, Any], Path]
+) -> Connection:
+    server, login = str(cluster[0]["server"]).rstrip("/"), user[0]
+    token_file = login.get("tokenFile")
+    return Connection(
+        server=server,
+        namespace=context.get("namespace", "default"),
+        tls=_tls(*cluster, *user) if server.startswith("https:") else None,
+        token=login.get("token"),
+        token_file=user[1] / token_file if token_file else None,
+        basic=(str(login["username"]), str(login.get("password", ""))) if login.get("username") else None,
+    )
+
+
+def _tls(cluster: Mapping[str, Any], base: Path, user: Mapping[str, Any], user_base: Path) -> ssl.SSLContext:
     data = cluster.get("certificate-authority-data")
     file = cluster.get("certificate-authority")
     context = ssl.create_default_context(
-        cadata=base64.b64decode(data).decode() if data else None, cafile=str(base / file) if file else None
+        cadata=_decoded(data).decode() if data else None, cafile=str(base / file) if file else None
     )
     if cluster.get("insecure-skip-tls-verify"):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    _client_certificate(context, user, base)
+    _client_certificate(context, user, user_base)
     return context
+
+
+def _decoded(data: str) -> bytes:
+    return base64.b64decode("".join(data.split()), validate=True)
 
 
 def _client_certificate(context: ssl.SSLContext, user: Mapping[str, Any], base: Path) -> None:
@@ -118,22 +182,29 @@ def _client_certificate(context: ssl.SSLContext, user: Mapping[str, Any], base: 
         # The ssl module reads certificates from files only; these are gone again before anyone else could look.
         with tempfile.TemporaryDirectory() as folder:
             cert, key = Path(folder) / "cert.pem", Path(folder) / "key.pem"
-            cert.write_bytes(base64.b64decode(user["client-certificate-data"]))
+            cert.write_bytes(_decoded(user["client-certificate-data"]))
             key.touch(mode=0o600)
-            key.write_bytes(base64.b64decode(user["client-key-data"]))
+            key.write_bytes(_decoded(user["client-key-data"]))
             context.load_cert_chain(cert, key)
 
 
-def _through_official_client(path: Path, namespace: str) -> Connection:
-    """Log-in plug-ins are the official client's business."""
+def _through_official_client(where: str, namespace: str) -> Connection:
+    """Log-in plug-ins are the official client's business; so is when their tokens have to be fetched anew."""
     from kubernetes import client, config  # noqa: PLC0415 - 40 MB that only such kubeconfigs need
 
     settings = client.Configuration()
-    config.load_kube_config(config_file=str(path), client_configuration=settings)  # type: ignore[no-untyped-call]
+    try:
+        config.load_kube_config(config_file=where, client_configuration=settings)  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        raise ValueError(f"log-in failed: {error}") from error
     tls = ssl.create_default_context(cafile=settings.ssl_ca_cert)
     if not settings.verify_ssl:
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     if settings.cert_file:
         tls.load_cert_chain(settings.cert_file, settings.key_file)
-    bearer = settings.get_api_key_with_prefix("authorization") or ""
-    return Connection(settings.host, namespace, tls, token=bearer.removeprefix("Bearer ") or None)
+
+    def fetch() -> str | None:
+        bearer = settings.get_api_key_with_prefix("BearerToken") or settings.get_api_key_with_prefix("authorization")
+        return bearer.removeprefix("Bearer ") if bearer else None
+
+    return Connection(settings.host, namespace, tls, fetch_token=fetch)
