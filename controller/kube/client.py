@@ -159,8 +159,11 @@ class KubeClient:
 
     async def delete(
         self, resource: Resource, name: str, *, namespace: str | None = None, uid: str | None = None
-    ) -> None:
+    ) -> dict[str, Any]:
         """Ask for deletion; with `uid`, only of that very object.
+
+        Returns:
+            The object, which goes on to exist while finalizers hold it, or a Status when it is gone.
 
         Raises:
             NotFoundError, ConflictError, ForbiddenError, UnavailableError.
@@ -168,7 +171,7 @@ class KubeClient:
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
-        await self._request("DELETE", resource.path(namespace, name), json=options)
+        return await self._request("DELETE", resource.path(namespace, name), json=options)
 
     async def headers(self) -> dict[str, str]:
         """Headers that authenticate a request; a log-in plug-in may take its time for them.

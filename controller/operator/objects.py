@@ -94,9 +94,13 @@ class Objects:
         """Ask for deletion; the finalizers keep the object until the cloud has let go."""
         meta = instance.metadata
         try:
-            await self._kube.delete(INSTANCES, meta.name, namespace=meta.namespace, uid=meta.uid)
+            raw = await self._kube.delete(INSTANCES, meta.name, namespace=meta.namespace, uid=meta.uid)
         except NotFoundError:
             self._store.instances.drop(meta.key, meta.uid)
+            return
+        if raw.get("metadata", {}).get("deletionTimestamp"):
+            # What is known of it from now on is that it goes: nothing may be bought for it any more.
+            self._store.instances.put(raw)
 
     async def add_pool_finalizer(self, pool: GpuPool, finalizer: str) -> None:
         """Hold the pool before anything is bought for it."""

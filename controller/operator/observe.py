@@ -9,7 +9,7 @@ from controller.api.regionpreset import OfferStatus, RegionPreset
 from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
 from controller.scaling.replicas import agreed_dead, drained, in_flight, signals
-from controller.scaling.snapshot import Offer, ServerState, ServerView, Signal, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Signal, Snapshot
 
 _STATES = {
     "Launching": ServerState.LAUNCHING,
@@ -80,7 +80,7 @@ def unusable(preset: RegionPreset) -> str:
         return "spec.enabled is false"
     ready = next((c for c in preset.status.conditions if c.type == Condition.READY), None)
     if ready is None:
-        return "not verified yet"
+        return NOT_VERIFIED
     # A cloud that cannot be reached just now takes nothing away from what was verified before.
     unreachable = ready.reason == "CloudUnavailable" and preset.status.application_state == "ONLINE"
     return "" if ready.status == "True" or unreachable else f"{ready.reason}: {ready.message}"

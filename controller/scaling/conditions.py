@@ -6,7 +6,7 @@ from controller.scaling.grow import nothing_on_offer, staying
 from controller.scaling.offers import buyable
 from controller.scaling.plan import Plan
 from controller.scaling.shrink import too_many_dead
-from controller.scaling.snapshot import ServerState, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, ServerState, Snapshot
 
 
 def pool_conditions(snapshot: Snapshot, plan: Plan, *, now: float) -> tuple[ConditionModel, ...]:
@@ -68,6 +68,10 @@ def _capacity(snapshot: Snapshot, *, now: float) -> ConditionModel:
     offers = buyable(snapshot.offers, snapshot.blocks, now=now)
     if offers:
         return condition(Condition.CAPACITY_AVAILABLE, "True", "OffersInStock", f"next: {offers[0]}")
+    if not snapshot.offers and any(why == NOT_VERIFIED for _, why in snapshot.unusable_presets):
+        return condition(
+            Condition.CAPACITY_AVAILABLE, "Unknown", "VerifyingPresets", nothing_on_offer(snapshot, now=now)
+        )
     if snapshot.offers and all(not o.in_stock(now) for o in snapshot.offers):
         return condition(Condition.CAPACITY_AVAILABLE, "False", "SoldOut", nothing_on_offer(snapshot, now=now))
     return condition(Condition.CAPACITY_AVAILABLE, "False", "NoOffer", nothing_on_offer(snapshot, now=now))

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from controller.api.gpupool import GpuPoolSpec
+
+#: Why a preset that was just applied cannot sell: a matter of seconds, nothing to act on.
+NOT_VERIFIED: Final = "not verified yet"
 
 
 @dataclass(frozen=True, slots=True)

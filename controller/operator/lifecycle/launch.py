@@ -60,6 +60,10 @@ def client_token(uid: str) -> str:
 async def launch(services: Services, instance: GpuInstance) -> float:
     """One attempt to buy, or to find out what became of the last one."""
     ctx, spec = services.ctx, launch_spec(instance, services.ctx.cluster_uid)
+    if refused(instance) and not instance.metadata.deleting:
+        # Refused for good, but the deletion did not get through: one object is one attempt.
+        await ctx.objects.delete_instance(instance)
+        return REPEAT_SECONDS
     if instance.status.attempted_at is None:
         instance = await services.write(
             instance,
@@ -113,6 +117,11 @@ async def record(services: Services, instance: GpuInstance, instance_id: str) ->
     )
     await services.ctx.events.normal(instance, "Bought", f"{message}, {instance.spec.price_per_hour:g} CNY/h")
     return 0.0
+
+
+def refused(instance: GpuInstance) -> bool:
+    """The cloud has said for certain that nothing was bought for this object."""
+    return any(c.type == Condition.LAUNCHED and c.status == "False" for c in instance.status.conditions)
 
 
 async def find_by_name(services: Services, instance: GpuInstance) -> str | None:

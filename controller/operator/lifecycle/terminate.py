@@ -13,7 +13,7 @@ from controller.cloud.errors import (
     UnavailableError,
     UnclearError,
 )
-from controller.operator.lifecycle.launch import find_by_name, launch, record
+from controller.operator.lifecycle.launch import find_by_name, launch, record, refused
 from controller.operator.lifecycle.serve import follow_drain, note_drained
 from controller.operator.lifecycle.services import Services
 from controller.scaling.conditions import condition
@@ -132,8 +132,7 @@ async def _await_ledger(services: Services, instance: GpuInstance) -> float | No
 
 async def _never_launched(services: Services, instance: GpuInstance) -> float | None:
     """Deleted before an id is known. Nothing may be forgotten while it may have been bought."""
-    refused = any(c.type == Condition.LAUNCHED and c.status == "False" for c in instance.status.conditions)
-    if instance.status.attempted_at is None or refused:
+    if instance.status.attempted_at is None or refused(instance):
         await _release(services, instance)
         return LOOK_SECONDS
     found = await find_by_name(services, instance)
