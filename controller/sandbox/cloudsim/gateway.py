@@ -51,9 +51,9 @@ class TokenBucket:
         self._level: defaultdict[tuple[str, ...], tuple[float, float]] = defaultdict(lambda: (rate, 0.0))
 
     def take(self, key: tuple[str, ...], now: float) -> bool:
-        """Whether one more fits. `now` in seconds of any clock that does not run backwards."""
+        """Whether one more fits. `now` in seconds of any clock."""
         level, at = self._level[key]
-        level = min(self._rate, level + (now - at) * self._rate)
+        level = min(self._rate, level + max(0.0, now - at) * self._rate)
         self._level[key] = (level - 1 if level >= 1 else level, now)
         return level >= 1
 

@@ -35,6 +35,7 @@ PAGE_SIZE: Final = 100
 LITERAL_OFFSET: Final = 100
 #: The values that the documentation of the `instance-state` filter lists.
 FILTER_STATES: Final = frozenset({"RUNNING", "PENDING", "STOPPED", "ARREARS", "STOPPED_NO_CHARGE"})
+APPLICATION_FILTERS: Final = frozenset({"application-id", "application-name", "application-type", "scene-id"})
 CHARGE_TYPES: Final = frozenset({CHARGE_TYPE, "PREPAID_BY_MONTH", "PREPAID_BY_DAY"})
 
 
@@ -101,7 +102,8 @@ def describe_instances(call: Call, params: DescribeInstances) -> dict[str, Any]:
         _check_form(params.instance_ids, INSTANCE_ID, "InvalidInstanceIdMalformed")
         shown = [one for one in shown if one.instance_id in params.instance_ids]
     for wanted in params.filters or []:
-        shown = [one for one in shown if _instance_field(wanted)(one) in wanted.values]
+        field = _instance_field(wanted)
+        shown = [one for one in shown if field(one) in wanted.values]
     extra = 1 if "wrong_total" in call.faults else 0
     page = shown[params.offset : params.offset + params.limit]
     return {"TotalCount": len(shown) + extra, "InstanceSet": [instance_fields(call, one) for one in page]}
@@ -123,6 +125,8 @@ def describe_applications(call: Call, params: DescribeApplications) -> dict[str,
         _check_form(params.application_ids, APPLICATION_ID, "InvalidApplicationIdMalformed")
         shown = {key: one for key, one in shown.items() if key in params.application_ids}
     for wanted in params.filters or []:
+        if wanted.name not in APPLICATION_FILTERS:
+            raise ApiError("InvalidParameterValue", f"There is no filter {wanted.name!r}.")
         shown = {key: one for key, one in shown.items() if _application_fits(wanted, key, one)}
     page = list(shown.items())[params.offset : params.offset + params.limit]
     return {"TotalCount": len(shown), "ApplicationSet": [application_fields(key, one) for key, one in page]}
@@ -243,6 +247,4 @@ def _application_fits(wanted: Filter, application_id: str, one: SampleApplicatio
             return any(value in one.name for value in wanted.values)
         case "application-type":
             return one.kind in wanted.values
-        case "scene-id":
-            return False
-    raise ApiError("InvalidParameterValue", f"There is no filter {wanted.name!r}.")
+    return False  # scene-id: the sample applications belong to no scene

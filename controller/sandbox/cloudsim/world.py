@@ -55,9 +55,9 @@ class SimInstance:
     #: While set and ahead of now, another operation is running.
     busy_until: float = 0.0
     address: str | None = None
-    #: GB in the month of `traffic_month`.
+    #: GB since `traffic_month`, the begin of a month in Beijing.
     traffic_gb: float = 0.0
-    traffic_month: str = ""
+    traffic_month: float = 0.0
     traffic_counted_to: float = 0.0
     #: Values of metrics as steps: (from, value).
     metrics: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -184,10 +184,12 @@ class World:
 
     def traffic_used(self, instance: SimInstance, now: float) -> float:
         """GB used this month (Beijing time); counts what the instance made since it was last asked."""
-        month = datetime.fromtimestamp(now, BEIJING).strftime("%Y-%m")
+        today = datetime.fromtimestamp(now, BEIJING)
+        month = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
         if month != instance.traffic_month:
             instance.traffic_month, instance.traffic_gb = month, 0.0
-        since = max(instance.traffic_counted_to, instance.running_at if instance.running_at is not None else now)
+        running_since = instance.running_at if instance.running_at is not None else now
+        since = max(instance.traffic_counted_to, running_since, month)
         if instance.state == "RUNNING":
             instance.traffic_gb += max(0.0, now - since) / 3600 * self.config.traffic_gb_per_hour
         instance.traffic_counted_to = now
