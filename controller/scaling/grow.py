@@ -7,7 +7,7 @@ from typing import Final
 from controller.scaling.actions import Action, Launch, Undrain, Verdict
 from controller.scaling.offers import buyable
 from controller.scaling.readings import nothing_being_deployed
-from controller.scaling.snapshot import ServerState, ServerView, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, ServerState, ServerView, Snapshot
 from controller.scaling.triggers import Trigger, firing
 
 #: First pause after a failed deployment; doubles with each further one in a row.
@@ -111,6 +111,10 @@ def _failing(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:
 
 
 def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action], Verdict]:
+    unsettled = [name for name, why in snapshot.unusable_presets if why == NOT_VERIFIED]
+    if unsettled:
+        # One of them may have the cheapest offer. It takes seconds, and ends also where a region cannot be asked.
+        return [], _hold("VerifyingPresets", f"{want.message}; waiting for the presets {', '.join(unsettled)}")
     offers = buyable(snapshot.offers, snapshot.blocks, now=now)
     if not offers:
         return [], _hold("NoOffer", f"{want.message}; {nothing_on_offer(snapshot, now=now)}")
