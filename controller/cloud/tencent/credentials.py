@@ -139,6 +139,8 @@ def fetch_oidc(sts: Endpoint, timeout_s: float, environ: Mapping[str, str]) -> T
         raise CredentialsUnavailableError(f"AssumeRoleWithWebIdentity: {error.code}") from None
     except ValueError as error:
         raise CredentialsUnavailableError(f"AssumeRoleWithWebIdentity: no JSON: {type(error).__name__}") from None
+    finally:
+        client.request.conn._session.close()  # noqa: SLF001 - the SDK offers no way to close its connection
     body = answer.get("Response", {}) if isinstance(answer, dict) else {}
     return _key(body.get("Credentials"), body.get("ExpiredTime"), source="AssumeRoleWithWebIdentity")
 
@@ -167,9 +169,12 @@ def _read(url: str, timeout_s: float) -> str:
     try:
         with opener.open(url, timeout=timeout_s) as answer:
             return str(answer.read().decode("utf-8"))
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise CredentialsUnavailableError(f"the CVM metadata service did not answer: HTTP {error.code}") from None
     except (OSError, ValueError) as error:
-        reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-        raise CredentialsUnavailableError(f"the CVM metadata service did not answer: {reason}") from None
+        name = type(error).__name__
+        raise CredentialsUnavailableError(f"the CVM metadata service did not answer: {name}") from None
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:
