@@ -169,7 +169,8 @@ class Rig:
 
             await self.until(none, "no GpuInstance left")
             return []
-        return await self.until(look, f"{count} Ready servers", seconds=seconds)
+        found: list[dict[str, Any]] = await self.until(look, f"{count} Ready servers", seconds=seconds)
+        return found
 
     def alive(self) -> list[str]:
         """Ids of the instances that the cloud bills now."""

@@ -115,7 +115,7 @@ async def _in_dispatcher(rig: Any, count: int) -> bool:
 
 
 async def _busy(rig: Any, count: int) -> bool:
-    return sum(s["tasks"] for s in (await _queue(rig))["servers"]) == count
+    return bool(sum(s["tasks"] for s in (await _queue(rig))["servers"]) == count)
 
 
 async def test_a_deleted_pool_leaves_nothing_behind(rig: Any, make_pool: Make, make_preset: Make) -> None:
@@ -183,6 +183,6 @@ async def test_the_pool_grows_under_load_and_returns_to_its_minimum_dearest_firs
     async def booked() -> bool:
         spend = (await rig.get("gpupool", "pool"))["status"]["spend"]
         whole = sum(b.cost_cny for b in rig.cloud.bills())
-        return abs(spend["today"] - whole) < 0.88 * 5 / 3600 * len(bills)
+        return bool(abs(spend["today"] - whole) < 0.88 * 5 / 3600 * len(bills))
 
     await rig.until(booked, "the pool's ledger agrees with the cloud's")

@@ -1,0 +1,55 @@
+"""The cache: newer wins, own writes are not undone by their echo, nonsense never replaces what is good."""
+
+from typing import Any
+
+from controller.operator.store import Store
+
+
+def pool(version: int, *, uid: str = "u1", **spec: Any) -> dict[str, Any]:
+    meta = {"name": "a", "namespace": "ns", "uid": uid, "resourceVersion": str(version)}
+    return {"metadata": meta, "spec": spec}
+
+
+def test_an_older_version_does_not_replace_a_newer_one() -> None:
+    store = Store()
+    store.pools.put(pool(5, mode="Recommend"))
+    known = store.pools.put(pool(4))
+    assert known is not None
+    assert known.spec.mode == "Recommend"
+
+
+def test_another_object_of_the_same_name_replaces_whatever_was_there() -> None:
+    store = Store()
+    store.pools.put(pool(5))
+    store.pools.put(pool(2, uid="u2"))
+    found = store.pools.get("ns/a")
+    assert found is not None
+    assert found.metadata.uid == "u2"
+
+
+def test_the_deletion_of_a_predecessor_does_not_drop_its_successor() -> None:
+    store = Store()
+    store.pools.put(pool(9, uid="u2"))
+    store.pools.drop("ns/a", "u1")
+    assert store.pools.get("ns/a") is not None
+
+
+def test_an_object_that_does_not_fit_leaves_the_last_good_one() -> None:
+    store = Store()
+    store.pools.put(pool(1))
+    assert store.pools.put(pool(2, replicas={"min": "many"})) is None
+    assert store.pools.get("ns/a") is not None
+
+
+def test_presets_are_selected_by_label_and_namespace() -> None:
+    store = Store()
+    body = {"region": "ap-beijing", "application": {"name": "x"}}
+    for name, namespace, labels in (("one", "ns", {"app": "sd"}), ("two", "ns", {}), ("three", "other", {"app": "sd"})):
+        meta = {"name": name, "namespace": namespace, "uid": name, "resourceVersion": "1", "labels": labels}
+        store.presets.put({"metadata": meta, "spec": body})
+    chosen = store.pools.put(pool(1, presetSelector={"matchLabels": {"app": "sd"}}))
+    everything = store.pools.put(pool(2))
+    assert chosen is not None
+    assert everything is not None
+    assert [p.metadata.name for p in store.presets_of(chosen)] == ["one"]
+    assert [p.metadata.name for p in store.presets_of(everything)] == ["one", "two"]
