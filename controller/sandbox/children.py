@@ -86,8 +86,12 @@ class Child:
         how = (
             f"was killed by {signal.Signals(-status).name}" if status and status < 0 else f"ended with status {status}"
         )
-        lines = "\n".join(f"  {line}" for line in self.tail())
-        return f"the {self.name} {how}; the end of {self.log}:\n{lines}"
+        return f"the {self.name} {how}; {self.last_words()}"
+
+    def last_words(self) -> str:
+        """Where its log is, and the end of it."""
+        lines = "".join(f"\n  {line}" for line in self.tail())
+        return f"the end of {self.log}:{lines}"
 
     def tail(self) -> list[str]:
         """The last lines of its log."""

@@ -29,6 +29,8 @@ from controller.sandbox.loopback import HOST, AddressBlock, free_port, is_free, 
 START_SECONDS: Final = 60.0
 #: Time between two questions whether they answer yet.
 ASK_SECONDS: Final = 0.1
+#: How long the operator takes one listing for current. Short: here waiting for the cloud is all there is to wait for.
+CLOUD_INTERVAL_SECONDS: Final = 0.5
 #: Time that running tasks get when the dispatcher is stopped; the sandbox's own servers go away next anyway.
 GRACE_SECONDS: Final = 1.0
 
@@ -117,28 +119,30 @@ class Sandbox:
         self.kubernetes.write_kubeconfig(self.kubeconfig)
         stack.push_async_callback(self.cloud.stop)
         await self.cloud.start(HOST, self.ports.cloud)
-        # Both at once: each spends its first second importing.
-        await asyncio.gather(self._start_child(stack, "operator"), self._start_child(stack, "dispatcher"))
-        await asyncio.gather(
-            self._answers("operator", f"http://{HOST}:{self.ports.liveness}/healthz"),
-            self._answers("dispatcher", f"{self.admin_url}/-/healthy"),
-        )
+        stack.push_async_callback(self._stop_children)
+        # Both before either is waited for: each spends its first seconds importing.
+        operator = await self._start_child("operator", self._operator_arguments())
+        dispatcher = await self._start_child("dispatcher", self._dispatcher_arguments())
+        await _answers(operator, f"http://{HOST}:{self.ports.liveness}/healthz")
+        await _answers(dispatcher, f"{self.admin_url}/-/healthy")
 
-    async def _start_child(self, stack: AsyncExitStack, name: str) -> None:
+    async def _stop_children(self) -> None:
+        await asyncio.gather(*(child.stop() for child in self.children))
+
+    async def _start_child(self, name: str, arguments: list[str]) -> Child:
         env = {
             "KUBECONFIG": str(self.kubeconfig),
             "HAIPOOL_CLOUD_ENDPOINT": self.cloud.url,
             "TENCENTCLOUD_SECRET_ID": SANDBOX_KEY.secret_id,
             "TENCENTCLOUD_SECRET_KEY": SANDBOX_KEY.secret_key,
         }
-        arguments = self._operator_arguments() if name == "operator" else self._dispatcher_arguments()
         child = await Child.start(name, arguments, log=self.directory / f"{name}.log", env=env)
         self.children.append(child)
-        stack.push_async_callback(child.stop)
+        return child
 
     def _operator_arguments(self) -> list[str]:
         return [
-            *("operator", "--cloud-interval", "1"),
+            *("operator", "--cloud-interval", f"{CLOUD_INTERVAL_SECONDS:g}"),
             *("--dispatcher-url", f"{self.admin_url}/metrics"),
             *("--liveness-port", str(self.ports.liveness), "--metrics-port", "0"),
         ]
@@ -150,20 +154,6 @@ class Sandbox:
             *("--admin-host", HOST, "--admin-port", str(self.ports.admin)),
         ]
 
-    async def _answers(self, name: str, url: str) -> None:
-        """Wait until a child answers with 2xx, as a kubelet would."""
-        child = next(child for child in self.children if child.name == name)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
-            try:
-                async with asyncio.timeout(START_SECONDS):
-                    while not await _is_ok(session, url):
-                        if not child.running:
-                            raise CommandError(child.obituary())
-                        await asyncio.sleep(ASK_SECONDS)
-            except TimeoutError:
-                told = "\n".join(f"  {line}" for line in child.tail())
-                raise CommandError(f"the {name} does not answer at {url}; the end of {child.log}:\n{told}") from None
-
     async def child_ended(self) -> Child:
         """Wait until one of the processes has ended, which in a healthy sandbox none does."""
         waiting = {asyncio.create_task(child.wait()): child for child in self.children}
@@ -173,6 +163,23 @@ class Sandbox:
         finally:
             for task in waiting:
                 task.cancel()
+
+
+async def _answers(child: Child, url: str) -> None:
+    """Wait until a child answers with 2xx, as a kubelet would.
+
+    Raises:
+        CommandError: it ended, or does not answer in time; with its last words.
+    """
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await _is_ok(session, url):
+                    if not child.running:
+                        raise CommandError(child.obituary())
+                    await asyncio.sleep(ASK_SECONDS)
+        except TimeoutError:
+            raise CommandError(f"the {child.name} does not answer at {url}; {child.last_words()}") from None
 
 
 async def _is_ok(session: aiohttp.ClientSession, url: str) -> bool:

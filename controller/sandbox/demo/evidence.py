@@ -107,11 +107,10 @@ class Evidence:
     min_lifetime_seconds: float
     #: Instance names at the cloud that no GpuInstance stands for.
     unowned: tuple[str, ...]
-    #: What the pool's own status says it has spent so far.
+    #: What the pool's own status says it has spent this month, which is this run.
     pool_spend: float
     #: Prices of everything the cloud sells, for the comparison with the dearest type.
     prices: tuple[float, ...]
-    finished: float
 
     @property
     def cost(self) -> float:

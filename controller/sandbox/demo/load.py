@@ -1,7 +1,7 @@
 """Real load: clients on addresses of their own that send tasks at once and keep what came back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,12 +48,12 @@ class User:
             timeout=aiohttp.ClientTimeout(total=TASK_TIMEOUT_SECONDS),
         )
 
-    def send(self, count: int, seconds: float) -> None:
-        """Send `count` more tasks of that many seconds of GPU time, all at once."""
-        for _ in range(count):
+    def send(self, seconds: Iterable[float]) -> None:
+        """Send one more task for each of these GPU times, all at once."""
+        for each in seconds:
             self.progress.sent += 1
             prompt = f"{self.name}, picture {self.progress.sent}"
-            self._tasks.append(asyncio.create_task(self._task(prompt, seconds)))
+            self._tasks.append(asyncio.create_task(self._task(prompt, each)))
 
     async def finish(self) -> None:
         """Wait until every task has ended, one way or the other."""

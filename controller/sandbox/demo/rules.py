@@ -15,7 +15,7 @@ from controller.sandbox.demo.order import first_difference, round_robin
 
 #: The operator learns of a purchase before, and of an end after, the cloud itself: its account may be this much
 #: above the cloud's bill, in seconds for each server (two listings and two reconciliations apart).
-ACCOUNT_SLACK_SECONDS: Final = 8.0
+ACCOUNT_SLACK_SECONDS: Final = 4.0
 
 
 class Verdict(NamedTuple):

@@ -69,7 +69,6 @@ GOOD = Evidence(
     unowned=(),
     pool_spend=sum(one.cost for one in SERVERS) + 0.001,
     prices=(0.88, 2.41, 6.60),
-    finished=100.0,
 )
 
 
