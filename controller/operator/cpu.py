@@ -24,7 +24,7 @@ DISCOVERY_RETRY_SECONDS: Final = 120.0
 
 
 class CpuMonitor:
-    """The newest CPU point of every instance."""
+    """The newest CPU point of every instance. Asking happens in the background: no decision waits for Cloud Monitor."""
 
     def __init__(self, cloud: Cloud, clock: Callable[[], float]) -> None:
         self._cloud = cloud
@@ -33,43 +33,49 @@ class CpuMonitor:
         self._discover_at = 0.0
         self._points: dict[str, CpuPoint] = {}
         self._asked: dict[str, float] = {}
-        self._lock = asyncio.Lock()
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
-    async def reading(self, ids_by_region: Mapping[str, Iterable[str]]) -> Signal | None:
-        """Mean CPU of these instances; None where there is no metric, or no point fresh enough."""
-        async with self._lock:
-            metric = await self._discover()
-            if metric is None:
-                return None
-            for region, ids in ids_by_region.items():
-                await self._refresh(region, sorted(ids), metric)
-        wanted = {i for ids in ids_by_region.values() for i in ids}
-        points = [(p.at.timestamp(), p.percent) for i, p in self._points.items() if i in wanted]
+    def reading(self, ids_by_region: Mapping[str, Iterable[str]]) -> Signal | None:
+        """Mean CPU of these instances as last told; None where there is no metric, or no point fresh enough."""
+        wanted = {region: frozenset(ids) for region, ids in ids_by_region.items()}
+        for region, ids in wanted.items():
+            if ids and self._due(region, ids):
+                self._asked[region] = self._clock()
+                self._asking[region] = asyncio.create_task(self._ask(region, sorted(ids)))
+        mine = frozenset[str]().union(*wanted.values())
+        points = [(p.at.timestamp(), p.percent) for i, p in self._points.items() if i in mine]
         found = cpu_from_monitor(points, now=self._clock())
-        return None if found is None else Signal(found[0], found[1], f"monitor:{metric}")
+        return None if found is None else Signal(found[0], found[1], f"monitor:{self._metric}")
 
-    async def _discover(self) -> str | None:
-        now = self._clock()
-        if now < self._discover_at:
-            return self._metric
-        try:
-            self._metric = await self._cloud.cpu_metric()
-            self._discover_at = now + DISCOVERY_SECONDS
-        except CloudError as error:
-            logger.warning("Cloud Monitor's metrics could not be listed: %s", error)
-            self._discover_at = now + DISCOVERY_RETRY_SECONDS
-        return self._metric
+    def _due(self, region: str, ids: frozenset[str]) -> bool:
+        """A region is asked every minute, and a little sooner when it has instances without a point."""
+        asking = self._asking.get(region)
+        if asking is not None and not asking.done():
+            return False
+        interval = CPU_INTERVAL_SECONDS if ids <= self._points.keys() else CPU_INTERVAL_SECONDS / 4
+        return self._clock() - self._asked.get(region, 0.0) >= interval
 
-    async def _refresh(self, region: str, ids: list[str], metric: str) -> None:
-        now = self._clock()
-        known = all(i in self._points for i in ids)
-        if not ids or (known and now - self._asked.get(region, 0.0) < CPU_INTERVAL_SECONDS):
-            return
-        if now - self._asked.get(region, 0.0) < CPU_INTERVAL_SECONDS / 4:
-            return
-        self._asked[region] = now
+    async def _ask(self, region: str, ids: list[str]) -> None:
         try:
+            metric = await self._discovered()
+            if metric is None:
+                return
             for point in await self._cloud.cpu_percent(region, ids, metric=metric):
                 self._points[point.instance_id] = point
         except CloudError as error:
             logger.warning("CPU figures of %s could not be read: %s", region, error)
+
+    async def _discovered(self) -> str | None:
+        """The metric's name, asked for once an hour; a failure is tried again sooner."""
+        now = self._clock()
+        if now >= self._discover_at:
+            self._discover_at = now + DISCOVERY_RETRY_SECONDS
+            self._metric = await self._cloud.cpu_metric()
+            self._discover_at = now + DISCOVERY_SECONDS
+        return self._metric
+
+    async def close(self) -> None:
+        """End what is being asked."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)

@@ -29,7 +29,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
     now = ctx.clock()
     servers = tuple(server_view(pool, i, memory, now=now) for i in instances)
     ready = [s.name for s in servers if s.state is ServerState.READY]
-    monitor = await _monitor(ctx, pool, instances)
+    monitor = _monitor(ctx, pool, instances)
     presets = ctx.store.presets_of(pool)
     return Snapshot(
         spec=pool.spec,
@@ -113,11 +113,11 @@ def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus) -> Offer | 
     )
 
 
-async def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signal | None:
+def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signal | None:
     if pool.spec.scaling.cpu.source == "Slots":
         return None
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for instance in instances:
         if instance.status.phase in ("Ready", "Draining") and instance.status.instance_id:
             ids[instance.spec.region].append(instance.status.instance_id)
-    return await ctx.cpu.reading(ids)
+    return ctx.cpu.reading(ids)

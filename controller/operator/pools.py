@@ -28,7 +28,6 @@ async def reconcile(ctx: Context, key: str) -> float | None:
         return 0.0
     memory = ctx.pool_memory(pool.metadata.uid)
     with ctx.metrics.decision_seconds.time():
-        await measure_traffic(ctx, pool)
         snapshot = await observe(ctx, pool)
         now = ctx.clock()
         decided = plan(snapshot, _with_persisted(memory.decision, pool), now=now)
@@ -37,6 +36,7 @@ async def reconcile(ctx: Context, key: str) -> float | None:
             await apply(ctx, key, decided.actions)
     await _write_down(ctx, key, snapshot, decided)
     await _release(ctx, key)
+    await measure_traffic(ctx, key)
     pool = ctx.store.pools.get(key)
     return None if pool is None else _pause(pool)
 

@@ -158,6 +158,7 @@ class Operator:
         """End the workers, then the connections."""
         for workers in (self._pools, self._instances, self._presets):
             await workers.stop()
+        await self.ctx.cpu.close()
         await self.ctx.scraper.close()
         await self.ctx.probes.close()
         await self.ctx.cloud.close()

@@ -4,15 +4,17 @@ import logging
 from collections import defaultdict
 
 from controller.api.gpuinstance import GpuInstance
-from controller.api.gpupool import GpuPool
 from controller.cloud.errors import CloudError
 from controller.operator.context import Context
 
 logger = logging.getLogger(__name__)
 
 
-async def measure_traffic(ctx: Context, pool: GpuPool) -> None:
+async def measure_traffic(ctx: Context, key: str) -> None:
     """Read the usage of the pool's instances if it is time; what cannot be read keeps its last figure."""
+    pool = ctx.store.pools.get(key)
+    if pool is None:
+        return
     memory = ctx.pool_memory(pool.metadata.uid)
     now = ctx.clock()
     if now - memory.traffic_checked_at < pool.spec.traffic.interval_seconds:
