@@ -1,0 +1,191 @@
+"""Whose task is next, literally."""
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.dispatcher.fairqueue import FairQueue, Ticket
+
+
+class Line:
+    """A queue whose tasks are written like A1: network A, its first task. `a.b1` is user b of network a."""
+
+    def __init__(self) -> None:
+        self.queue = FairQueue()
+        self._clock = count()
+        self._numbers: dict[str, int] = {}
+
+    def come(self, user: str, tasks: int = 1) -> None:
+        """Tasks of this user come."""
+        for _ in range(tasks):
+            number = self._numbers[user] = self._numbers.get(user, 0) + 1
+            network = user.partition(".")[0]
+            self.queue.push(Ticket(f"{user}{number}", network, user, float(next(self._clock))))
+
+    def serve(self, tasks: int | None = None) -> str:
+        """The next tasks, or all."""
+        served: list[str] = []
+        while tasks is None or len(served) < tasks:
+            ticket = self.queue.pop()
+            if ticket is None:
+                break
+            served.append(ticket.task_id)
+        return " ".join(served)
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def test_users_take_turns_in_the_order_of_their_coming_until_each_is_done(line: Line) -> None:
+    line.come("A", 13)
+    line.come("B", 10)
+    line.come("C", 12)
+    first_ten = " ".join(f"A{n} B{n} C{n}" for n in range(1, 11))
+    assert line.serve() == f"{first_ten} A11 C11 A12 C12 A13"
+
+
+def test_a_flood_before_does_not_delay_those_who_come_later(line: Line) -> None:
+    line.come("A", 1000)
+    assert line.serve(3) == "A1 A2 A3"
+    line.come("B", 2)
+    assert line.serve(4) == "B1 A4 B2 A5"
+
+
+def test_a_newcomer_joins_the_round_under_way_and_waits_for_at_most_one_task_of_each(line: Line) -> None:
+    for user in "ABC":
+        line.come(user, 4)
+    assert line.serve(4) == "A1 B1 C1 A2"
+    line.come("D", 2)
+    assert line.serve() == "B2 C2 D1 A3 B3 C3 D2 A4 B4 C4"
+
+
+def test_who_drains_and_returns_within_a_round_waits_for_the_next_one(line: Line) -> None:
+    """Sending one task at a time, each after the answer to the last, must not be served twice in a round."""
+    line.come("A")
+    line.come("B", 3)
+    line.come("C", 3)
+    assert line.serve(1) == "A1"
+    line.come("A")
+    assert line.serve(3) == "B1 C1 A2"
+    line.come("A")
+    assert line.serve(3) == "B2 C2 A3"
+
+
+def test_who_was_away_longer_has_neither_credit_nor_debt(line: Line) -> None:
+    line.come("A")
+    line.come("B", 20)
+    assert line.serve(10) == "A1 " + " ".join(f"B{n}" for n in range(1, 10))
+    line.come("A", 3)
+    assert line.serve(6) == "A2 B10 A3 B11 A4 B12"
+
+
+def test_the_turn_is_kept_when_everyone_has_gone_and_come_back(line: Line) -> None:
+    """A queue that starts anew at its first key would serve A twice as often here."""
+    for user in "ABC":
+        line.come(user)
+    assert line.serve() == "A1 B1 C1"
+    for user in "CBA":
+        line.come(user, 2)
+    served = line.serve(3)
+    assert sorted(served.split()) == ["A2", "B2", "C2"]
+
+
+def test_users_of_one_network_share_its_turns(line: Line) -> None:
+    for user in ("a.x", "a.y", "a.z"):
+        line.come(user, 3)
+    line.come("b", 6)
+    assert line.serve(8) == "a.x1 b1 a.y1 b2 a.z1 b3 a.x2 b4"
+
+
+def test_many_addresses_of_one_network_gain_it_nothing(line: Line) -> None:
+    for number in range(20):
+        line.come(f"a.{number}x", 10)
+    line.come("b", 100)
+    served = line.serve(100).split()
+    assert sum(task.startswith("b") for task in served) == 50
+
+
+def test_a_new_user_for_every_task_gains_a_network_nothing(line: Line) -> None:
+    line.come("b", 50)
+    served = []
+    for number in range(50):
+        line.come(f"a.{number}x")
+        served += line.serve(2).split()
+    assert sum(task.startswith("b") for task in served) == 50
+
+
+def test_the_tasks_of_the_old_window_stay_in_turn_with_those_of_the_new(line: Line) -> None:
+    """When the hour strikes, an address is a new user but no second network: it gets no second turn."""
+    line.come("a.old", 4)
+    line.come("b", 4)
+    line.serve(2)
+    line.come("a.new", 4)
+    assert line.serve(6) == "a.new1 b2 a.old2 b3 a.new2 b4"
+
+
+def test_a_cancelled_task_leaves_the_turn_to_its_users_next(line: Line) -> None:
+    line.come("A", 3)
+    line.come("B", 2)
+    line.queue.remove("A1")
+    assert line.serve() == "A2 B1 A3 B2"
+
+
+def test_a_user_whose_tasks_are_all_cancelled_holds_nobody_up(line: Line) -> None:
+    line.come("A", 2)
+    line.come("B", 2)
+    for task in ("A1", "A2"):
+        assert line.queue.remove(task) is not None
+    assert line.queue.remove("A1") is None
+    assert line.serve() == "B1 B2"
+
+
+def test_cancelling_and_coming_again_gains_nothing(line: Line) -> None:
+    line.come("A", 100)
+    line.come("B", 100)
+    line.serve(10)
+    served = []
+    for _ in range(10):
+        line.come("C")
+        line.queue.remove(f"C{line._numbers['C']}")
+        line.come("C")
+        served += line.serve(3).split()
+    assert [task[0] for task in served].count("C") == 10
+    assert [task[0] for task in served].count("A") == 10
+
+
+def test_a_task_cannot_wait_twice(line: Line) -> None:
+    line.come("A")
+    with pytest.raises(ValueError, match="A1"):
+        line.queue.push(Ticket("A1", "A", "A", 1.0))
+    assert line.serve() == "A1"
+
+
+def test_the_queue_says_who_waits_and_who_waits_longest(line: Line) -> None:
+    line.come("A", 2)
+    line.come("B")
+    assert line.queue.users() == {"A": 2, "B": 1}
+    assert (line.queue.waiting_of("A"), line.queue.waiting_of("C")) == (2, 0)
+    oldest = line.queue.oldest()
+    assert oldest is not None
+    assert oldest.task_id == "A1"
+    line.serve(1)
+    assert line.queue.users() == {"A": 1, "B": 1}
+    line.serve()
+    assert line.queue.oldest() is None
+    assert line.queue.peek() is None
+    assert line.queue.pop() is None
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=8))
+def test_whatever_waits_at_first_is_served_round_by_round(counts: list[int]) -> None:
+    line = Line()
+    users = [chr(ord("A") + number) for number in range(len(counts))]
+    for user, tasks in zip(users, counts, strict=True):
+        line.come(user, tasks)
+    rounds = range(1, max(counts) + 1)
+    expected = [f"{u}{n}" for n in rounds for u, tasks in zip(users, counts, strict=True) if n <= tasks]
+    assert line.serve().split() == expected
