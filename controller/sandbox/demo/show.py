@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
@@ -17,6 +17,8 @@ from controller.sandbox.demo.board import Board
 
 #: Redraws of the live screen per second.
 FRAMES_PER_SECOND: Final = 4
+#: Columns from which queue and servers have room side by side.
+WIDE_COLUMNS: Final = 110
 #: Time between two status lines where there is no live screen, in seconds.
 STATUS_SECONDS: Final = 5.0
 #: Colour of a server's phase.
@@ -61,8 +63,8 @@ class Screen:
         """Add it to the story."""
         self._board.lines.append((self._board.elapsed, text))
 
-    def __rich__(self) -> RenderableType:
-        return render(self._board)
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        yield render(self._board, width=options.max_width)
 
 
 @asynccontextmanager
@@ -70,7 +72,10 @@ async def showing(board: Board, console: Console) -> AsyncIterator[Show]:
     """A live screen if the console is a terminal, else lines."""
     if console.is_terminal:
         screen = Screen(board)
-        with Live(screen, console=console, refresh_per_second=FRAMES_PER_SECOND, transient=True):
+        live = Live(
+            screen, console=console, refresh_per_second=FRAMES_PER_SECOND, transient=True, vertical_overflow="crop"
+        )
+        with live:
             yield screen
         return
     lines = Lines(board, console)
@@ -93,18 +98,25 @@ def status_line(board: Board) -> str:
     return f"[queue {queue or 'empty'} | servers {told} | {board.spent:.4f} CNY]"
 
 
-def render(board: Board) -> RenderableType:
-    """The whole screen."""
-    top = Table.grid(expand=True, padding=(0, 1))
-    top.add_column(ratio=2)
-    top.add_column(ratio=3)
-    top.add_row(Panel(_users(board), title="fair queue"), Panel(_servers(board), title="servers"))
-    story = Text("\n".join(f"{at:6.1f} s  {text}" for at, text in board.lines))
+def render(board: Board, *, width: int) -> RenderableType:
+    """The whole screen. The newest line comes first, so that a low terminal cuts off the oldest."""
+    queue, servers = Panel(_users(board), title="fair queue"), Panel(_servers(board), title="servers")
+    top = _side_by_side(queue, servers) if width >= WIDE_COLUMNS else Group(queue, servers)
+    story = Text("\n".join(f"{at:6.1f} s  {text}" for at, text in reversed(board.lines)))
     head = Text.assemble(
         ("haipool demo ", "bold"), f"{board.elapsed:5.1f} s   ", ("billed so far ", "dim"), f"{board.spent:.4f} CNY"
     )
     decision = Text.assemble(("decision now  ", "dim"), board.decision)
-    return Group(head, top, decision, Panel(story, title="what happens, and why", title_align="left"))
+    title = "what happens, and why (newest first)"
+    return Group(head, top, decision, Panel(story, title=title, title_align="left"))
+
+
+def _side_by_side(left: RenderableType, right: RenderableType) -> Table:
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(ratio=2)
+    grid.add_column(ratio=3)
+    grid.add_row(left, right)
+    return grid
 
 
 def _users(board: Board) -> Table:
