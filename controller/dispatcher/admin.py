@@ -39,7 +39,7 @@ def inspect(state: State) -> dict[str, Any]:
     return {
         "pool": state.pool,
         "synced": state.synced,
-        "waiting": len(scheduler.queue),
+        "waiting": scheduler.waiting,
         "oldestAgeSeconds": round(scheduler.oldest_age(), 3),
         "started": scheduler.started,
         "users": [{"user": user, "waiting": waiting} for user, waiting in scheduler.queue.users().items()],

@@ -1,70 +1,94 @@
 """The data port: every request is identified, classified, and either queued or passed through."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any, Final
 
 from aiohttp import web
 
-from controller.dispatcher.identity import client_address, identify
+from controller.dispatcher.forward import Exchange
+from controller.dispatcher.headers import is_websocket, origin_form
+from controller.dispatcher.identity import client_address, identify, is_trusted, parse_address
 from controller.dispatcher.problems import problem
-from controller.dispatcher.proxy import Exchange, Proxy
+from controller.dispatcher.proxy import Proxy
 from controller.dispatcher.routes import classify
-from controller.dispatcher.state import State
+from controller.dispatcher.state import State, View
 
 logger = logging.getLogger(__name__)
 
 #: The only path that is not the application's.
-RESERVED = "/-/"
+RESERVED: Final = "/-/"
+#: Compressed bodies travel on as they are; requests are counted, not logged.
+_CONNECTION: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
 
 
-def make_app(state: State, proxy: Proxy) -> web.Application:
-    """The application of the data port."""
+class _Connection(web.RequestHandler):
+    """A client's connection. What never becomes a request (malformed HTTP), or fails, is answered with a problem."""
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to an error; ends the connection."""
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if status >= 500:
+            logger.error("%s %s", request.method, request.path, exc_info=exc)
+        if request.writer.output_size > 0:
+            # A part of the answer is under way: a second status line would be taken for its body.
+            raise ConnectionResetError("the answer could not be completed")
+        detail = message or "the dispatcher failed on this request; its log has the reason"
+        title = "Malformed request" if status == 400 else HTTPStatus(status).phrase
+        response = problem(status, title, " ".join(detail.split()))
+        response.force_close()
+        return response
+
+
+class DataServer(web.Server):
+    """The data port's connections. A handler is cancelled when its client goes away."""
+
+    def __init__(self, state: State, proxy: Proxy) -> None:
+        self._state = state
+        self._proxy = proxy
+        super().__init__(self._handle, handler_cancellation=True)
+
+    def __call__(self) -> web.RequestHandler:
+        """A new connection."""
+        return _Connection(self, loop=asyncio.get_running_loop(), **_CONNECTION)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = origin_form(request.raw_path)
+        if target is None or request.method == "CONNECT":
+            return problem(400, "Malformed request", f"{request.method} {request.raw_path} names no path to forward")
         if request.path.startswith(RESERVED):
             return problem(404, "Not found", f"{request.path} is reserved for the dispatcher, which has nothing there")
-        view = state.view
+        view = self._state.view
         if view is None:
-            detail = f"the GpuPool {state.pool} has not been read yet; does it exist?"
+            detail = f"the GpuPool {self._state.pool} has not been read yet; does it exist?"
             return problem(503, "Not ready", detail, retry_after=5)
-        address = client_address(request.remote or "", request.headers.getall("X-Forwarded-For", ()), view.trusted)
-        if address is None:
+        exchange = self._exchange(request, target, view)
+        if exchange is None:
             return problem(400, "Unknown client", "the client address of the connection cannot be read")
+        if exchange.route.kind == "Task" and not is_websocket(request.method, request.headers):
+            return await self._proxy.task(exchange)
+        return await self._proxy.pass_through(exchange)
+
+    def _exchange(self, request: web.BaseRequest, target: str, view: View) -> Exchange | None:
+        """The request with its user and route; None if the peer has no address."""
+        peer, queue = request.remote or "", view.spec.queue
+        address = client_address(peer, request.headers.getall("X-Forwarded-For", ()), view.trusted)
+        if address is None:
+            return None
         identity = identify(
             address,
-            state.wall(),
+            self._state.wall(),
             origin=view.origin,
-            window_seconds=view.spec.queue.window_seconds,
-            share_by=view.spec.queue.share_by,
+            window_seconds=queue.window_seconds,
+            share_by=queue.share_by,
         )
-        route = classify(request.method, request.path, view.spec.queue.routes)
-        exchange = Exchange(request, view, identity, route)
-        if request.method == "CONNECT":
-            return problem(405, "Method not allowed", "CONNECT is not forwarded")
-        if route.kind == "Task" and "upgrade" not in request.headers.get("Connection", "").lower():
-            return await proxy.task(exchange)
-        return await proxy.pass_through(exchange)
-
-    # The body limit is the pool's, enforced while the body is spooled; aiohttp's own would cut in before.
-    app = web.Application(client_max_size=0, middlewares=[_problems])
-    app.router.add_route("*", "/{path:.*}", handle)
-    return app
-
-
-@web.middleware
-async def _problems(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Nothing leaves as a traceback or as plain text: errors are problems."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return problem(error.status, HTTPStatus(error.status).phrase, error.text or error.reason)
-    except ConnectionError:
-        raise
-    except Exception:
-        logger.exception("%s %s", request.method, request.path)
-        return problem(500, "Internal error", "the dispatcher failed on this request; its log has the reason")
+        route = classify(request.method, request.path, queue.routes)
+        return Exchange(request, target, view, identity, route, is_trusted(parse_address(peer), view.trusted))

@@ -1,5 +1,6 @@
 """Headers on their way through the proxy (RFC 9110, 7.6)."""
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,6 +21,10 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 VIA: Final = "1.1 haipool"
+#: What proxies say about the hops before them.
+FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip")
+
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 def end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
@@ -29,15 +34,23 @@ def end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
 
 
-def to_server(headers: CIMultiDictProxy[str], *, peer: str, scheme: str, host: str) -> CIMultiDict[str]:
-    """Request headers for a server, with the hops named as proxies do."""
+def to_server(headers: CIMultiDictProxy[str], *, peer: str, scheme: str, trusted: bool) -> CIMultiDict[str]:
+    """Request headers for a server, with the hops named as proxies do.
+
+    Args:
+        headers: as they came.
+        peer: address of the socket's other end.
+        scheme: of this hop.
+        trusted: whether the peer is a proxy whose word counts; what others say of earlier hops is dropped.
+    """
     forwarded = end_to_end(headers)
-    for name in ("Content-Length", "Expect"):
+    for name in ("Content-Length", "Expect", *(() if trusted else FORWARDED)):
         forwarded.popall(name, None)
-    chain = [*headers.getall("X-Forwarded-For", ()), peer]
+    chain = [*forwarded.popall("X-Forwarded-For", ()), peer]
     forwarded["X-Forwarded-For"] = ", ".join(chain)
     forwarded.setdefault("X-Forwarded-Proto", scheme)
-    forwarded.setdefault("X-Forwarded-Host", host)
+    if "Host" in headers:
+        forwarded.setdefault("X-Forwarded-Host", headers["Host"])
     forwarded.add("Via", VIA)
     return forwarded
 
@@ -48,3 +61,20 @@ def to_client(headers: CIMultiDictProxy[str], extra: Mapping[str, str]) -> CIMul
     forwarded.add("Via", VIA)
     forwarded.update(extra)
     return forwarded
+
+
+def is_websocket(method: str, headers: CIMultiDictProxy[str]) -> bool:
+    """Whether a request opens a WebSocket. Only such a one is an upgrade here; the header alone changes nothing."""
+    tokens = {token.strip().lower() for value in headers.getall("Connection", ()) for token in value.split(",")}
+    return method == "GET" and "upgrade" in tokens and headers.get("Upgrade", "").strip().lower() == "websocket"
+
+
+def origin_form(target: str) -> str | None:
+    """The path and query of a request target, to the letter; None for a target without (`*`, `host:port`)."""
+    if not target.startswith("/"):
+        authority = _ABSOLUTE.match(target)
+        if authority is None:
+            return None
+        rest = target[authority.end() :]
+        target = rest if rest.startswith("/") else "/" + rest
+    return target.partition("#")[0]

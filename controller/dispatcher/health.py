@@ -42,13 +42,12 @@ class HealthChecks:
             self._note(server, settings, good=good)
 
     def _note(self, server: Server, settings: ServerSettings, *, good: bool) -> None:
-        server.failures = 0 if good else server.failures + 1
-        up = good or (server.up and server.failures < settings.failure_threshold)
-        if up != server.up:
-            server.up = up
-            logger.warning("server %s is %s", server.spec.name, "up again" if up else "down")
-            if up:
-                self._state.scheduler.pump()
+        if server.noted(good=good, threshold=settings.failure_threshold):
+            logger.warning("server %s is down: %d failures in a row", server.spec.name, server.failures)
+        elif good and not server.up:
+            server.up = True
+            logger.warning("server %s is up again", server.spec.name)
+            self._state.scheduler.pump()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -66,7 +66,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
         The client; the last hop that could be read where the chain is malformed; None for an unreadable peer.
     """
     address = parse_address(peer)
-    if address is None or not _is_trusted(address, trusted):
+    if address is None or not is_trusted(address, trusted):
         return address
     hops = [hop for header in forwarded_for for hop in header.split(",")]
     for hop in reversed(hops):
@@ -74,12 +74,15 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
         if found is None:
             return address
         address = found
-        if not _is_trusted(address, trusted):
+        if not is_trusted(address, trusted):
             return address
     return address
 
 
-def _is_trusted(address: Address, trusted: Sequence[Network]) -> bool:
+def is_trusted(address: Address | None, trusted: Sequence[Network]) -> bool:
+    """Whether the word of this hop counts."""
+    if address is None:
+        return False
     return any(address.version == network.version and address in network for network in trusted)
 
 

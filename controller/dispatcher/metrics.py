@@ -61,12 +61,9 @@ class _StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All gauges of the contract."""
         state, scheduler = self._state, self._state.scheduler
-        window = state.view.spec.scaling.window_seconds if state.view else 60
-        yield GaugeMetricFamily(names.QUEUE_LENGTH, "Tasks waiting now.", value=len(scheduler.queue))
+        yield GaugeMetricFamily(names.QUEUE_LENGTH, "Tasks waiting now.", value=scheduler.waiting)
         yield GaugeMetricFamily(names.QUEUE_OLDEST_AGE, "Age of the oldest waiting task.", value=scheduler.oldest_age())
-        yield GaugeMetricFamily(
-            names.MEAN_RESPONSE, "Mean response over the window.", value=scheduler.mean_response(window)
-        )
+        yield GaugeMetricFamily(names.MEAN_RESPONSE, "Mean response of the window.", value=scheduler.mean_response())
         yield GaugeMetricFamily(names.QUEUE_USERS, "Users with a waiting task.", value=len(scheduler.queue.users()))
         yield GaugeMetricFamily(names.DISPATCHER_STARTED, "Start of this process.", value=state.started_at)
         yield GaugeMetricFamily(names.DISPATCHER_SYNCED, "Pool and servers are current.", value=float(state.synced))

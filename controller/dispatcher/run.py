@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from aiohttp import web
 
 from controller.command import CommandError
 from controller.dispatcher.admin import make_admin
-from controller.dispatcher.app import make_app
+from controller.dispatcher.app import DataServer
 from controller.dispatcher.health import HealthChecks
 from controller.dispatcher.metrics import DispatcherMetrics
 from controller.dispatcher.proxy import Proxy
@@ -29,6 +30,10 @@ from controller.scaling.readings import window_number
 
 logger = logging.getLogger(__name__)
 
+#: When no task runs any more, or their time is over: for answers on their way, and for pass-through requests.
+LAST_SECONDS: Final = 15.0
+#: Connections that may wait to be accepted; a crowd that comes at once must not be turned away by the kernel.
+BACKLOG: Final = 1024
 #: Counters of users whose window is over are dropped this often.
 SWEEP_SECONDS: Final = 300.0
 
@@ -56,58 +61,91 @@ async def _serve(args: argparse.Namespace) -> int:
         started_at=time.time(),
     )
     state.metrics.attach(state)
-    proxy, health = Proxy(state), HealthChecks(state)
-    data = web.AppRunner(
-        make_app(state, proxy), handler_cancellation=True, access_log=None, shutdown_timeout=args.grace
-    )
-    admin = web.AppRunner(make_admin(state), access_log=None, shutdown_timeout=1.0)
-    kube: KubeClient | None = None
-    try:
-        watcher: PoolWatcher | FileWatcher
-        if args.servers_file:
-            watcher = FileWatcher(state, Path(args.servers_file))
-            watcher.load()
-        else:
-            connection = load(args.kubeconfig)
-            kube = KubeClient(connection)
-            watcher = PoolWatcher(state, kube, args.namespace or connection.namespace)
-        await _listen(admin, args.admin_host, args.admin_port, "admin")
-        await _listen(data, args.host, args.port, "data")
-        await _until_signal([watcher.run(), health.run(), _sweep(state)])
-        state.closing = True
-        state.scheduler.shut_out()
-    finally:
-        await data.cleanup()
-        await admin.cleanup()
-        await proxy.close()
-        await health.close()
-        if kube is not None:
-            await kube.close()
+    async with AsyncExitStack() as stack:
+        watcher = await _watcher(args, state, stack)
+        proxy, health = Proxy(state), HealthChecks(state)
+        stack.push_async_callback(proxy.close)
+        stack.push_async_callback(health.close)
+        await _listen(web.AppRunner(make_admin(state), access_log=None, shutdown_timeout=1.0), stack,
+            (args.admin_host, args.admin_port), "admin")  # fmt: skip
+        last = min(LAST_SECONDS, args.grace)
+        await _listen(web.ServerRunner(DataServer(state, proxy), shutdown_timeout=last), stack,
+            (args.host, args.port), "data")  # fmt: skip
+        signals = _signals()
+        jobs = [asyncio.create_task(job) for job in (watcher.run(), health.run(), _sweep(state))]
+        try:
+            await _first(signals.get(), jobs)
+            await _wind_down(state, proxy, args.grace, signals, jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
     return 0
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, name: str) -> None:
+async def _watcher(args: argparse.Namespace, state: State, stack: AsyncExitStack) -> PoolWatcher | FileWatcher:
+    if args.servers_file:
+        watcher = FileWatcher(state, Path(args.servers_file))
+        watcher.load()
+        return watcher
+    connection = load(args.kubeconfig)
+    kube = KubeClient(connection)
+    stack.push_async_callback(kube.close)
+    return PoolWatcher(state, kube, args.namespace or connection.namespace)
+
+
+async def _listen(runner: web.BaseRunner, stack: AsyncExitStack, where: tuple[str, int], name: str) -> None:
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, *where, backlog=BACKLOG).start()
     for address in runner.addresses:
-        logger.info("%s port: http://%s:%d", name, address[0], address[1])
+        logger.info("%s port: http://%s:%d", name, f"[{address[0]}]" if ":" in address[0] else address[0], address[1])
 
 
-async def _until_signal(jobs: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run the jobs until SIGTERM or SIGINT; a job that fails ends the process, which is then restarted."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+def _signals() -> "asyncio.Queue[int]":
+    """SIGTERM and SIGINT as they come."""
+    signals: asyncio.Queue[int] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    tasks = [asyncio.create_task(job) for job in jobs]
-    stopping = asyncio.create_task(stop.wait())
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, int(number))
+    return signals
+
+
+async def _first(wanted: Coroutine[Any, Any, object], jobs: Sequence["asyncio.Task[None]"]) -> None:
+    """Wait for it; a job that fails before ends the process, which is then restarted."""
+    waiting = asyncio.ensure_future(wanted)
     try:
-        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([waiting, *jobs], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (stopping, *tasks):
-            task.cancel()
-        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def _wind_down(
+    state: State, proxy: Proxy, grace: float, signals: "asyncio.Queue[int]", jobs: Sequence["asyncio.Task[None]"]
+) -> None:
+    """Send away what waits, and let what runs come to its end.
+
+    Both ports stay open meanwhile: the operator goes on reading what is in flight, and who comes too late is told so.
+    A second signal ends the patience.
+    """
+    state.closing = True
+    state.scheduler.shut_out()
+    logger.info("shutting down: running tasks get %g s", grace)
+    hurry = asyncio.create_task(signals.get())
+    try:
+        async with asyncio.timeout(grace):
+            await proxy.close_websockets()
+            idle = asyncio.create_task(state.scheduler.idle.wait())
+            try:
+                await asyncio.wait([idle, hurry, *jobs], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                idle.cancel()
+    except TimeoutError:
+        logger.warning("%d tasks did not end in time and are cut", sum(s.tasks for s in state.scheduler.servers))
+    finally:
+        hurry.cancel()
 
 
 async def _sweep(state: State) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,15 +47,19 @@ class Scheduler:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.servers = Servers()
         self.queue = FairQueue()
-        self.responses = ResponseWindow()
+        self.responses = ResponseWindow(60.0)
         self.recent: deque[dict[str, object]] = deque(maxlen=RECENT_STARTS)
         self.total_response = False
         self.started = 0
         self._clock = clock
         self._tasks: dict[str, Task] = {}
         self._numbers: dict[str, int] = {}
-        self._ahead: deque[Task] = deque()
+        #: Tasks whose server failed, and that wait for another one.
+        self._ahead: list[Task] = []
         self._on_gone: dict[str, set[Callable[[], None]]] = {}
+        #: Set while no task is here, neither waiting nor running.
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     # --- admission -----------------------------------------------------------------------------------------------
 
@@ -64,6 +69,7 @@ class Scheduler:
         number = self._numbers[user] = self._numbers.get(user, 0) + 1
         task = Task(task_id, user, network, number, now, asyncio.get_running_loop().create_future())
         self._tasks[task_id] = task
+        self.idle.clear()
         self.queue.push(Ticket(task_id, network, user, now))
         self.pump()
         return task
@@ -100,7 +106,6 @@ class Scheduler:
         if grant.done() and not grant.cancelled() and grant.exception() is None:
             self.release(task, grant.result(), seconds=None)
         self.queue.remove(task.task_id)
-        self._tasks.pop(task.task_id, None)
         if task in self._ahead:
             self._ahead.remove(task)
 
@@ -108,8 +113,8 @@ class Scheduler:
 
     def pump(self) -> None:
         """Give every free slot to the task whose turn it is."""
-        while self._ahead and self._grant_retry():
-            continue
+        for task in tuple(self._ahead):
+            self._grant_retry(task)
         while self.queue:
             ticket = self.queue.peek()
             server = self.servers.choose()
@@ -123,18 +128,12 @@ class Scheduler:
             self.queue.pop()
             self._start(task, server)
 
-    def _grant_retry(self) -> bool:
+    def _grant_retry(self, task: Task) -> None:
         """A task whose server died had its turn already: it goes first, to a server it has not failed on."""
-        task = self._ahead[0]
-        if task.grant.done():
-            self._ahead.popleft()
-            return True
-        server = self.servers.choose(exclude=task.tried)
-        if server is None:
-            return False
-        self._ahead.popleft()
-        self._occupy(task, server)
-        return True
+        server = None if task.grant.done() else self.servers.choose(exclude=task.tried)
+        if server is not None:
+            self._ahead.remove(task)
+            self._occupy(task, server)
 
     def _start(self, task: Task, server: Server) -> None:
         now = self._clock()
@@ -156,7 +155,6 @@ class Scheduler:
         self._occupy(task, server)
 
     def _occupy(self, task: Task, server: Server) -> None:
-        server.tasks += 1
         server.running.add(task.task_id)
         task.grant.set_result(server)
 
@@ -167,17 +165,26 @@ class Scheduler:
             task: the task.
             server: where it ran.
             seconds: how long it took there; None if it did not end well.
+
+        Raises:
+            KeyError: it has left before.
         """
-        server.tasks -= 1
-        server.running.discard(task.task_id)
+        server.running.remove(task.task_id)
         if seconds is not None:
             server.finished(seconds)
         self.pump()
 
-    def finish(self, task: Task) -> None:
-        """The task is over, well or not."""
+    def finish(self, task: Task, *, answered: bool) -> None:
+        """The task is over.
+
+        Args:
+            task: the task.
+            answered: whether a server's whole answer went to the client; all else says nothing about response times.
+        """
         self._tasks.pop(task.task_id, None)
-        if self.total_response:
+        if not self._tasks:
+            self.idle.set()
+        if self.total_response and answered:
             now = self._clock()
             self.responses.add(now, now - task.submitted)
 
@@ -201,33 +208,42 @@ class Scheduler:
                 tell()
         self.pump()
 
-    def watch_gone(self, server: Server, tell: Callable[[], None]) -> Callable[[], None]:
-        """Have `tell` called if the pool withdraws this server; returns what ends that."""
+    def has(self, server: Server) -> bool:
+        """Whether the pool still has this very server."""
+        return self.servers.get(server.spec.name) is server
+
+    @contextmanager
+    def told_if_gone(self, server: Server, tell: Callable[[], None]) -> Iterator[None]:
+        """Have `tell` called if the pool withdraws this server meanwhile."""
         uid = server.spec.uid
-        self._on_gone.setdefault(uid, set()).add(tell)
-
-        def unwatch() -> None:
-            watchers = self._on_gone.get(uid)
-            if watchers is not None:
-                watchers.discard(tell)
-                if not watchers:
-                    del self._on_gone[uid]
-
-        return unwatch
+        watchers = self._on_gone.setdefault(uid, set())
+        watchers.add(tell)
+        try:
+            yield
+        finally:
+            watchers.discard(tell)
+            if not watchers and self._on_gone.get(uid) is watchers:
+                del self._on_gone[uid]
 
     # --- figures -------------------------------------------------------------------------------------------------
 
-    def mean_response(self, window_seconds: float) -> float:
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait: for their turn, or for another server after theirs failed."""
+        return len(self.queue) + len(self._ahead)
+
+    def mean_response(self) -> float:
         """The mean response as scaling reads it."""
         now = self._clock()
-        measured = self.responses.values(now, window_seconds)
+        measured = self.responses.values(now)
         ages = () if measured else [now - ticket.submitted for ticket in self.queue]
         return mean_response(measured, ages)
 
     def oldest_age(self) -> float:
         """Age of the oldest waiting task, seconds."""
         oldest = self.queue.oldest()
-        return longest_wait(() if oldest is None else (oldest.submitted,), self._clock())
+        submitted = [task.submitted for task in self._ahead] + ([] if oldest is None else [oldest.submitted])
+        return longest_wait(submitted, self._clock())
 
     def shut_out(self) -> None:
         """Refuse everything that still waits; what runs goes on."""

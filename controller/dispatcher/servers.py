@@ -37,15 +37,19 @@ class Server:
     """A server and its load."""
 
     spec: ServerSpec
-    tasks: int = 0
     passing: int = 0
     #: Moving average of task durations, seconds; 0 before the first.
     ewma: float = 0.0
     #: What this dispatcher's own checks say.
     up: bool = True
     failures: int = 0
-    #: Task ids in flight, for inspection.
+    #: Ids of the tasks in flight. A set, not a number: what is taken out twice is an error, not a free slot.
     running: set[str] = field(default_factory=set)
+
+    @property
+    def tasks(self) -> int:
+        """Tasks in flight."""
+        return len(self.running)
 
     @property
     def in_flight(self) -> int:
@@ -62,8 +66,24 @@ class Server:
         """Slots that can take a task now."""
         return max(0, self.spec.slots - self.tasks) if self.usable else 0
 
+    def noted(self, *, good: bool, threshold: int) -> bool:
+        """Count a probe or a request.
+
+        Args:
+            good: whether the server answered it.
+            threshold: failures in a row after which it is down. Only a good probe brings it up again.
+
+        Returns:
+            Whether the server is down because of this, and was not before.
+        """
+        self.failures = 0 if good else self.failures + 1
+        if not self.up or self.failures < threshold:
+            return False
+        self.up = False
+        return True
+
     def finished(self, seconds: float) -> None:
-        """A task took this long here."""
+        """A task took this long here, and ended well: a server that fails fast is not a fast server."""
         self.ewma = seconds if self.ewma == 0.0 else (1 - EWMA_WEIGHT) * self.ewma + EWMA_WEIGHT * seconds
 
 
@@ -104,18 +124,19 @@ class Servers:
         return gone
 
     def choose(self, exclude: Collection[str] = ()) -> Server | None:
-        """The server for the next task: least outstanding for what it can do, then the faster one, then by name.
+        """The server for the next task: least loaded with it, for what it can do; then as it did lately; then by name.
 
         Args:
             exclude: names of servers that already failed this task.
         """
         best: Server | None = None
-        best_rank: tuple[float, float, str] | None = None
+        best_rank: tuple[int, float, float, str] | None = None
         for server in self._servers.values():
             if server.free <= 0 or server.spec.name in exclude:
                 continue
-            load = server.tasks / (server.spec.slots * server.spec.speed)
-            rank = (load, server.ewma, server.spec.name)
+            load = (server.tasks + 1) / (server.spec.slots * server.spec.speed)
+            # A server that fails at once is always idle: it comes last until it answers something.
+            rank = (server.failures, load, server.ewma, server.spec.name)
             if best_rank is None or rank < best_rank:
                 best, best_rank = server, rank
         return best

@@ -4,74 +4,137 @@ A slow client then never holds a GPU, and a task whose server died can be sent a
 """
 
 import asyncio
+import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 
 from aiohttp import StreamReader
 
 #: Bodies up to this stay in memory; a prompt does, an uploaded image may not.
 MEMORY_BYTES: Final = 1024 * 1024
+#: All bodies in memory together; further ones go to disk however small they are.
+MEMORY_TOTAL_BYTES: Final = 256 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
+
+T = TypeVar("T")
 
 
 class BodyTooLargeError(Exception):
     """The body exceeds `queue.maxBodyBytes`."""
 
 
-class Body:
-    """A request body that can be sent more than once. Close it when the task is over."""
+class SpoolError(Exception):
+    """The body cannot be kept: the disk is full or the folder cannot be written to."""
 
-    def __init__(self) -> None:
-        self._memory = bytearray()
-        self._file: IO[bytes] | None = None
-        self.size = 0
 
-    @classmethod
-    async def receive(cls, content: StreamReader, *, limit: int, folder: Path | None) -> "Body":
+class Spool:
+    """Where bodies are kept."""
+
+    def __init__(self, folder: Path | None, *, memory_limit: int = MEMORY_TOTAL_BYTES) -> None:
+        #: None: the system's folder for temporary files.
+        self.folder = folder
+        self.memory_limit = memory_limit
+        #: Bytes of bodies in memory now.
+        self.in_memory = 0
+
+    async def receive(self, content: StreamReader, *, limit: int) -> "Body":
         """Take in a whole body.
 
         Raises:
-            BodyTooLargeError: it is larger than `limit` bytes.
+            BodyTooLargeError: it is larger than `limit` bytes; the rest was not read.
+            SpoolError: it cannot be kept.
         """
-        body = cls()
+        body = Body(self)
         try:
             async for chunk in content.iter_any():
-                body.size += len(chunk)
-                if body.size > limit:
+                if body.size + len(chunk) > limit:
                     raise BodyTooLargeError
-                await body._add(chunk, folder)
+                await body.add(chunk)
         except BaseException:
             body.close()
             raise
         return body
 
-    async def _add(self, chunk: bytes, folder: Path | None) -> None:
-        if self._file is None and len(self._memory) + len(chunk) <= MEMORY_BYTES:
-            self._memory += chunk
-            return
-        await asyncio.to_thread(self._spill, chunk, folder)
 
-    def _spill(self, chunk: bytes, folder: Path | None) -> None:
+class Body:
+    """A request body that can be sent more than once. Close it when the task is over."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self.size = 0
+
+    async def add(self, chunk: bytes) -> None:
+        """Append to the body.
+
+        Raises:
+            SpoolError: the disk does not take it.
+        """
+        self.size += len(chunk)
+        fits = self.size <= MEMORY_BYTES and self._spool.in_memory + len(chunk) <= self._spool.memory_limit
+        if self._file is None and fits:
+            self._memory += chunk
+            self._spool.in_memory += len(chunk)
+            return
+        try:
+            await _in_thread(lambda: self._spill(chunk))
+        except OSError as error:
+            folder = self._spool.folder or tempfile.gettempdir()
+            raise SpoolError(f"a request body cannot be kept in {folder}: {error}") from error
+        self._drop_memory()
+
+    def _spill(self, chunk: bytes) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the body
-            self._file.write(self._memory)
-            self._memory.clear()
-        self._file.write(chunk)
+            self._file = tempfile.TemporaryFile(dir=self._spool.folder, buffering=0)  # noqa: SIM115 - closed with the body
+            self._write(bytes(self._memory))
+        self._write(chunk)
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None  # noqa: S101 - opened by the only caller
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
 
     def payload(self) -> bytes | AsyncIterator[bytes]:
         """The body for one request: bytes, or chunks read from disk."""
-        return bytes(self._memory) if self._file is None else self._chunks(self._file)
-
-    @staticmethod
-    async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
-        await asyncio.to_thread(file.seek, 0)
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield chunk
+        return bytes(self._memory) if self._file is None else _chunks(self._file)
 
     def close(self) -> None:
         """Give memory and disk back."""
-        self._memory.clear()
+        self._drop_memory()
         if self._file is not None:
             self._file.close()
+
+    def _drop_memory(self) -> None:
+        self._spool.in_memory -= len(self._memory)
+        self._memory = bytearray()
+
+
+async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """A file from its start.
+
+    By its own descriptor and offset, since the request of an attempt that failed may still be reading when the next
+    attempt begins, or when the body is closed.
+    """
+    own, offset = os.dup(file.fileno()), 0
+    try:
+        while chunk := await _in_thread(lambda: os.pread(own, CHUNK_BYTES, offset)):  # noqa: B023 - used at once
+            yield chunk
+            offset += len(chunk)
+    finally:
+        os.close(own)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread, to its end: a cancelled caller would else close the file under a running thread."""
+    job = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await asyncio.wait([job])
+        if not job.cancelled():
+            job.exception()
+        raise

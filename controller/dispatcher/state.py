@@ -56,4 +56,6 @@ class State:
     def take(self, view: View) -> None:
         """Serve by this spec from now on."""
         self.view = view
-        self.scheduler.total_response = view.spec.scaling.response_time == "Total"
+        scaling = view.spec.scaling
+        self.scheduler.total_response = scaling.response_time == "Total"
+        self.scheduler.responses.seconds = scaling.window_seconds

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import yaml
@@ -119,10 +119,10 @@ class PoolWatcher:
 class FileServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """One entry of a servers file."""
 
-    name: str
-    address: str
-    slots: int = 1
-    speed: float = 1.0
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    address: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#@]+$")]
+    slots: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    speed: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
     draining: bool = False
 
 
@@ -148,26 +148,39 @@ class FileWatcher:
             ValueError: it cannot be read or does not fit; the message names the field.
         """
         try:
-            stat = self._path.stat()
+            self._stamp = self._look()
             raw = yaml.safe_load(self._path.read_text(encoding="utf-8"))
             file = msgspec.convert(raw or {}, ServersFile)
-        except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+            names = [server.name for server in file.servers]
+            if double := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"two servers are named {min(double)}")
+            view = View.of(GpuPool(metadata=Metadata(name=self._state.pool), spec=file.spec))
+        except (OSError, yaml.YAMLError, ValueError) as error:  # msgspec.ValidationError is a ValueError
             raise ValueError(f"servers file {self._path}: {error}") from error
-        self._stamp = (stat.st_mtime_ns, stat.st_size)
-        self._state.take(View.of(GpuPool(metadata=Metadata(name=self._state.pool), spec=file.spec)))
+        self._state.take(view)
         self._state.scheduler.update_servers(
-            [ServerSpec(s.name, s.name, s.address.rstrip("/"), slots=s.slots, speed=s.speed, draining=s.draining)
+            [ServerSpec(s.name, s.name, s.address, slots=s.slots, speed=s.speed, draining=s.draining)
              for s in file.servers]
         )  # fmt: skip
         self._state.synced = True
 
+    def _look(self) -> tuple[int, int]:
+        stat = self._path.stat()
+        return stat.st_mtime_ns, stat.st_size
+
     async def run(self) -> None:
-        """Look for changes for ever; a file that does not fit is reported, and the last good one stays."""
+        """Look for changes for ever; a file that does not fit is reported once, and the last good one stays."""
         while True:
             await asyncio.sleep(FILE_SECONDS)
             try:
-                stat = self._path.stat()
-                if (stat.st_mtime_ns, stat.st_size) != self._stamp:
+                if self._look() != self._stamp:
                     self.load()
+            except FileNotFoundError:
+                self._missing()
             except (OSError, ValueError) as error:
                 logger.error("the last good servers stay in force: %s", error)  # noqa: TRY400 - the sentence says it all
+
+    def _missing(self) -> None:
+        if self._stamp is not None:
+            logger.error("the last good servers stay in force: %s is gone", self._path)
+        self._stamp = None

@@ -3,7 +3,7 @@
 With one user per network this is A1 B1 C1 A2 B2 C2 ..., and when B is empty A11 C11 A12 C12 ....
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +22,10 @@ class Ticket:
     submitted: float
 
 
+#: Tickets by task id, first come first; any of them can be taken out at once.
+Line = OrderedDict[str, Ticket]
+
+
 class _Network:
     """The users of one network that have tasks waiting."""
 
@@ -29,7 +33,7 @@ class _Network:
 
     def __init__(self) -> None:
         self.turns: Turns[str] = Turns()
-        self.users: dict[str, deque[str]] = {}
+        self.users: dict[str, Line] = {}
 
 
 class FairQueue:
@@ -39,7 +43,7 @@ class FairQueue:
         self._turns: Turns[str] = Turns()
         self._networks: dict[str, _Network] = {}
         #: All waiting tasks, oldest first.
-        self._tickets: OrderedDict[str, Ticket] = OrderedDict()
+        self._tickets: Line = OrderedDict()
         self._waiting: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -74,7 +78,7 @@ class FairQueue:
         network = self._networks.get(ticket.network)
         if network is None:
             network = self._networks[ticket.network] = _Network()
-        network.users.setdefault(ticket.user, deque()).append(ticket.task_id)
+        network.users.setdefault(ticket.user, OrderedDict())[ticket.task_id] = ticket
         self._tickets[ticket.task_id] = ticket
         self._waiting[ticket.user] = self._waiting.get(ticket.user, 0) + 1
         network.turns.join(ticket.user)
@@ -88,7 +92,7 @@ class FairQueue:
         network = self._networks[key]
         user = network.turns.peek()
         assert user is not None  # noqa: S101 - a network with a turn has a user with a task
-        return self._tickets[self._head(network.users[user])]
+        return next(iter(network.users[user].values()))
 
     def pop(self) -> Ticket | None:
         """Take the task whose turn it is; its user's and its network's turn has passed."""
@@ -117,20 +121,17 @@ class FairQueue:
                 self._drop_if_idle(ticket.network)
         return ticket
 
-    def _head(self, tasks: deque[str]) -> str:
-        """First task of a user that still waits; removed ones are skipped here, not searched for."""
-        while tasks[0] not in self._tickets:
-            tasks.popleft()
-        return tasks[0]
-
     def _forget(self, network: _Network, ticket: Ticket) -> None:
         del self._tickets[ticket.task_id]
+        line = network.users[ticket.user]
+        del line[ticket.task_id]
+        if not line:
+            del network.users[ticket.user]
         left = self._waiting[ticket.user] - 1
         if left:
             self._waiting[ticket.user] = left
         else:
             del self._waiting[ticket.user]
-            del network.users[ticket.user]
 
     def _drop_if_idle(self, key: str) -> None:
         """A network without tasks keeps no memory of its users' turns: it has but one turn itself."""

@@ -12,10 +12,13 @@ Goyal, Vin, Cheng: Start-Time Fair Queuing (SIGCOMM 1996). V follows what was *s
 stored lets a key that cannot be served hold everybody back.
 """
 
-from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
+
+#: A heap is rebuilt when more than half of it, and more entries than this, are outdated.
+SLACK: Final = 64
 
 
 class Turns(Generic[K]):
@@ -84,11 +87,13 @@ class Turns(Generic[K]):
     def _activate(self, key: K, tag: int, order: int) -> None:
         self._active[key] = (tag, order)
         heappush(self._heap, (tag, order, key))
+        _compact(self._heap, self._active)
 
     def _remember(self, key: K, tag: int, order: int) -> None:
         if tag > self._round:
             self._away[key] = (tag, order)
             heappush(self._away_heap, (tag, order, key))
+            _compact(self._away_heap, self._away)
 
     def _forget(self) -> None:
         """Drop what `max(V, tag)` makes meaningless, so that memory follows the keys that matter."""
@@ -97,3 +102,10 @@ class Turns(Generic[K]):
             tag, order, key = heappop(heap)
             if self._away.get(key) == (tag, order):
                 del self._away[key]
+
+
+def _compact(heap: list[tuple[int, int, K]], valid: dict[K, tuple[int, int]]) -> None:
+    """Rebuild a heap that is mostly outdated: a client that submits and cancels for ever must not make it grow."""
+    if len(heap) > 2 * len(valid) + SLACK:
+        heap[:] = [(tag, order, key) for key, (tag, order) in valid.items()]
+        heapify(heap)
