@@ -2,16 +2,18 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from controller.sandbox.kubeapi import crds
-from controller.sandbox.kubeapi.errors import Cause, invalid_value
-from controller.sandbox.kubeapi.kinds import CRDS, EVENTS, NAMESPACES, SECRETS, Kind
+from controller.sandbox.kubeapi.errors import Cause, bad_request, invalid_value
+from controller.sandbox.kubeapi.kinds import CRDS, EVENTS, LEASES, NAMESPACES, SECRETS, Kind
 
 JsonObject = dict[str, Any]
 
+_MICRO_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 #: How long an Event is kept after it was last written.
 EVENT_TTL: Final = timedelta(hours=1)
 #: Namespaces that are there from the start.
@@ -48,6 +50,24 @@ def _namespace(item: JsonObject) -> JsonObject:
         "spec": {"finalizers": ["kubernetes"]},
         "status": {"phase": phase},
     }
+
+
+def check_times(kind: Kind, item: JsonObject) -> None:
+    """Refuses times that the API server cannot read: those of Leases and `eventTime` have six digits of a second.
+
+    Raises:
+        ApiError: 400, naming the field.
+    """
+    spec = item.get("spec") or {}
+    fields = {"spec.acquireTime": spec.get("acquireTime"), "spec.renewTime": spec.get("renewTime")}
+    if kind is EVENTS:
+        fields = {"eventTime": item.get("eventTime")}
+    elif kind is not LEASES:
+        return
+    for field, value in fields.items():
+        if value is not None and not (isinstance(value, str) and _MICRO_TIME.fullmatch(value)):
+            message = f'{field}: parsing time "{value}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse'
+            raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {message}')
 
 
 def faults(kind: Kind, item: JsonObject) -> Iterator[Cause]:

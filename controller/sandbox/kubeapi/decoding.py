@@ -84,6 +84,9 @@ def decoded(kind: Kind, body: Any, options: WriteOptions) -> Decoded:
     """
     if not isinstance(body, dict):
         raise errors.bad_request(f"the object provided is unrecognized (must be of type {kind.kind}): not an object")
+    if not kind.custom:
+        # The path says what a built-in object is; kopf, for one, leaves it out of the body.
+        body = {"apiVersion": kind.api_version, "kind": kind.kind} | body
     _check_kind(kind, body)
     cleaned, unknown = metadata.cleaned(body)
     item = body

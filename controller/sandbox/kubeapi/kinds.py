@@ -121,6 +121,7 @@ CRDS: Final = Kind(
     categories=("api-extensions",),
     has_generation=True,
 )
+LEASES: Final = Kind(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases", singular="lease")
 BUILT_IN: Final = (
     NAMESPACES,
     SECRETS,
@@ -145,7 +146,7 @@ BUILT_IN: Final = (
         singular="serviceaccount",
         short_names=("sa",),
     ),
-    Kind(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases", singular="lease"),
+    LEASES,
 )
 
 

@@ -188,6 +188,7 @@ class Objects:
 
     def _check(self, kind: Kind, item: JsonObject, old: JsonObject | None) -> None:
         """Refuses an object that is invalid; the rules of CEL are asked only where the schema already holds."""
+        builtin.check_times(kind, item)
         causes = metadata.faults(item["metadata"], kind, None if old is None else old["metadata"])
         if kind.validation is None:
             causes += builtin.faults(kind, item)
