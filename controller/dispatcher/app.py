@@ -41,7 +41,9 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             # A part of the answer is under way: a second status line would be taken for its body.
             raise ConnectionResetError("the answer could not be completed")
-        detail = message or "the dispatcher failed on this request; its log has the reason"
+        detail = "the dispatcher failed on this request; its log has the reason"
+        if status < 500:
+            detail = f"this is no HTTP request: {message or exc}"
         title = "Malformed request" if status == 400 else HTTPStatus(status).phrase
         response = problem(status, title, " ".join(detail.split()))
         response.force_close()

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import aiohttp
 from aiohttp import web
@@ -11,16 +10,11 @@ from yarl import URL
 
 from controller.api.gpupool import Route
 from controller.dispatcher import headers
+from controller.dispatcher.connections import CONNECT_SECONDS, Connections, Payload
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.servers import Server
 from controller.dispatcher.spool import BodyTooLargeError
 from controller.dispatcher.state import View
-
-#: A server that does not accept a connection by then has failed.
-CONNECT_SECONDS: Final = 5.0
-#: Idle connections are given up before common servers do so (uvicorn after 5 s): a task that is sent on a connection
-#: which the server is just closing would count as failed.
-KEEPALIVE_SECONDS: Final = 4.0
 
 
 class ServerLostError(Exception):
@@ -95,28 +89,6 @@ class Upload:
             raise
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a request again by itself: whether that may be is for the route to say."""
-    try:
-        return await handler(request)
-    except aiohttp.ClientConnectorError:
-        raise  # it never connected, and aiohttp does not repeat that
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
-
-
-def open_session() -> aiohttp.ClientSession:
-    """The connections to the servers: bodies and headers pass untouched, nothing is followed, kept or repeated."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        middlewares=(_once,),
-    )
-
-
 def url(server: Server, exchange: Exchange) -> URL:
     """Where a request goes at a server; nothing is quoted anew.
 
@@ -138,26 +110,28 @@ def request_headers(exchange: Exchange) -> CIMultiDict[str]:
 
 
 async def forward(
-    session: aiohttp.ClientSession,
+    connections: Connections,
     server: Server,
     exchange: Exchange,
-    payload: bytes | AsyncIterator[bytes] | None,
+    body: Payload | None,
     *,
     extra: Mapping[str, str],
     answer: Answer,
     length: int | None,
-    idle: float | None,
+    repeatable: bool,
+    idle: float | None = None,
 ) -> web.StreamResponse:
     """Send the request, stream the answer.
 
     Args:
-        session: from `open_session`.
+        connections: to the servers.
         server: where to.
         exchange: the request.
-        payload: its body.
+        body: makes its body.
         extra: headers to add to the answer.
         answer: told when the answer begins.
         length: bytes of the body, where known.
+        repeatable: whether the server may get the request twice.
         idle: seconds the server may be silent.
 
     Raises:
@@ -167,14 +141,15 @@ async def forward(
         ConnectionError: the client went away.
     """
     request, sent = exchange.request, request_headers(exchange)
-    if length is not None and payload is not None:
+    if length is not None and body is not None:
         sent["Content-Length"] = str(length)
     try:
-        upstream = await session.request(
+        upstream = await connections.request(
             request.method,
             url(server, exchange),
+            body=body,
+            repeatable=repeatable,
             headers=sent,
-            data=payload,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle),
         )

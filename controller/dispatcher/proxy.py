@@ -18,6 +18,7 @@ from controller.dispatcher.admission import (
     too_large,
     unread,
 )
+from controller.dispatcher.connections import Connections
 from controller.dispatcher.forward import (
     Answer,
     AnswerBrokeError,
@@ -29,7 +30,6 @@ from controller.dispatcher.forward import (
     cut,
     forward,
     invite_body,
-    open_session,
     request_headers,
     url,
 )
@@ -50,13 +50,13 @@ class Proxy:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._session = open_session()
+        self._connections = Connections()
         self._spool = Spool(state.spool)
         self._websockets: set[web.WebSocketResponse] = set()
 
     async def close(self) -> None:
         """Close the connections to the servers."""
-        await self._session.close()
+        await self._connections.close()
 
     async def close_websockets(self) -> None:
         """Tell the clients of all WebSockets that this dispatcher goes away."""
@@ -147,8 +147,11 @@ class Proxy:
                 raise ServerLostError(f"{server.spec.name} was withdrawn", sent=False)
             response = await self._limited(server, timeout, answer, self._send(server, exchange, task, body, answer))
             self._state.metrics.duration.observe(clock() - began)
+            server.failures = 0
             if response.status < 500:
                 seconds = clock() - began
+            else:
+                server.errors += 1
             return response
         except (ServerLostError, AnswerBrokeError):
             self._blame(server, exchange)
@@ -160,10 +163,16 @@ class Proxy:
         self, server: Server, exchange: Exchange, task: Task, body: Body, answer: Answer
     ) -> Coroutine[Any, Any, web.StreamResponse]:
         # An empty body is sent as one where a method has one: a server may insist on the Content-Length.
-        payload = body.payload() if body.size or exchange.request.method in ("POST", "PUT", "PATCH") else None
-        extra = _task_headers(task, server)
+        wanted = body.size or exchange.request.method in ("POST", "PUT", "PATCH")
         return forward(
-            self._session, server, exchange, payload, extra=extra, answer=answer, length=body.size, idle=None
+            self._connections,
+            server,
+            exchange,
+            body.payload if wanted else None,
+            extra=_task_headers(task, server),
+            answer=answer,
+            length=body.size,
+            repeatable=exchange.route.idempotent,
         )
 
     async def _limited(
@@ -224,16 +233,17 @@ class Proxy:
         upload = Upload(request.content, limit)
         if request.can_read_body:
             await invite_body(request)
-            payload = upload.chunks()
+            payload = upload.chunks
         try:
             return await forward(
-                self._session,
+                self._connections,
                 server,
                 exchange,
                 payload,
                 extra={},
                 answer=Answer(),
                 length=request.content_length,
+                repeatable=payload is None and request.method in ("GET", "HEAD", "OPTIONS"),
                 idle=PASS_IDLE_SECONDS,
             )
         except (ServerLostError, ServerSilentError) as error:
@@ -263,7 +273,7 @@ class Proxy:
         for name in [n for n in sent if n.lower().startswith("sec-websocket-")]:
             sent.popall(name, None)
         try:
-            upstream = await websocket.connect(self._session, url(server, exchange), sent, protocols, limit)
+            upstream = await websocket.connect(self._connections.fresh, url(server, exchange), sent, protocols, limit)
         except websocket.RefusedError as error:
             return problem(error.status if error.status >= 400 else 502, "Server refused", str(error))
         except ServerLostError as error:

@@ -43,6 +43,8 @@ class Server:
     #: What this dispatcher's own checks say.
     up: bool = True
     failures: int = 0
+    #: Answers with a status of 500 or more, in a row.
+    errors: int = 0
     #: Ids of the tasks in flight. A set, not a number: what is taken out twice is an error, not a free slot.
     running: set[str] = field(default_factory=set)
 
@@ -84,6 +86,7 @@ class Server:
 
     def finished(self, seconds: float) -> None:
         """A task took this long here, and ended well: a server that fails fast is not a fast server."""
+        self.errors = 0
         self.ewma = seconds if self.ewma == 0.0 else (1 - EWMA_WEIGHT) * self.ewma + EWMA_WEIGHT * seconds
 
 
@@ -130,13 +133,13 @@ class Servers:
             exclude: names of servers that already failed this task.
         """
         best: Server | None = None
-        best_rank: tuple[int, float, float, str] | None = None
+        best_rank: tuple[int, float, int, float, str] | None = None
         for server in self._servers.values():
             if server.free <= 0 or server.spec.name in exclude:
                 continue
             load = (server.tasks + 1) / (server.spec.slots * server.spec.speed)
-            # A server that fails at once is always idle: it comes last until it answers something.
-            rank = (server.failures, load, server.ewma, server.spec.name)
+            # What fails at once is always idle: it comes last until it answers something, and errors say no speed.
+            rank = (server.failures, load, server.errors, server.ewma, server.spec.name)
             if best_rank is None or rank < best_rank:
                 best, best_rank = server, rank
         return best
