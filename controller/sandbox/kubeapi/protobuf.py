@@ -127,7 +127,7 @@ def decode(body: bytes) -> JsonObject:
         if head.get("apiVersion") != "v1" or head.get("kind") not in _KINDS:
             message = f"{head.get('kind')} in {head.get('apiVersion')} is only read as JSON: use kubectl apply -f"
             raise ApiError(415, "UnsupportedMediaType", message)
-        return head | _message(base64.b64decode(envelope.get("raw", "")), head["kind"])
+        return head | _message(base64.b64decode(envelope["raw"]), head["kind"])
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise bad_request(f"the protobuf message cannot be read: {error}; use kubectl apply -f") from error
 
@@ -162,7 +162,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def _message(data: bytes, name: str) -> JsonObject:
-    """A message as JSON; empty values are left out, as JSON leaves them out."""
+    """A message as JSON; empty values, zero and false are left out, as JSON leaves them out."""
     known, found = _MESSAGES[name], dict[str, Any]()
     for number, raw in _fields(data):
         if number not in known:
@@ -175,7 +175,7 @@ def _message(data: bytes, name: str) -> JsonObject:
             found.setdefault(field.name, []).append(value)
         elif field.type in {"map", "bytesmap"}:
             found.setdefault(field.name, {}).update(value)
-        elif value not in ("", None, {}) or (field.type in {"int", "bool"} and value):
+        elif value:
             found[field.name] = value
     return found
 
