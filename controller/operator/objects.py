@@ -178,8 +178,12 @@ def merge_conditions(
     return [write(c) for c in merged.values()]
 
 
-def changed(model: Model, status: Model, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `changes` that differs from the status as known; an unchanged patch still costs a request."""
-    del model
+def changed(status: Model, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `changes` that differs from the status as known; an unchanged patch still costs a request.
+
+    A status that was never written is written whole: its zeros are defaults of the model, not facts at the server.
+    """
     current = write(status)
+    if not current.get("observedGeneration"):
+        return dict(changes)
     return {key: value for key, value in changes.items() if current.get(key) != value}

@@ -102,7 +102,7 @@ async def _write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan)
         "observedGeneration": pool.metadata.generation,
         "selector": f"{POOL_LABEL}={pool.metadata.name}",
     }
-    await ctx.objects.pool_status(pool, changed(pool, pool.status, fields))
+    await ctx.objects.pool_status(pool, changed(pool.status, fields))
     ctx.metrics.decided(pool, decided, snapshot.servers, spend)
     ctx.metrics.traffic.labels(pool.metadata.namespace, pool.metadata.name).set(used.used_gb)
 

@@ -140,7 +140,7 @@ class Presets:
                     "minDiskGiB": application.min_disk_gib,
                 }
             await self._announce(preset, conditions)
-            await ctx.objects.preset_status(preset, changed(preset, preset.status, fields))
+            await ctx.objects.preset_status(preset, changed(preset.status, fields))
         ctx.metrics.storage.labels(preset.metadata.namespace, preset.metadata.name).set(cost)
         for offer in offers:
             if offer.price_per_hour is not None:
@@ -168,7 +168,7 @@ class Presets:
         async with self._locks[preset.metadata.key]:
             preset = self._ctx.store.presets.get(preset.metadata.key) or preset
             offers = tuple(expire(o, now=now) for o in preset.status.offers)
-            await self._ctx.objects.preset_status(preset, changed(preset, preset.status, _offers(offers)))
+            await self._ctx.objects.preset_status(preset, changed(preset.status, _offers(offers)))
 
     async def mark(self, instance: GpuInstance, *, is_sold_out: bool) -> None:
         """Remember in the preset's status what a purchase of this offer taught, so that a restart knows it too."""
@@ -183,7 +183,7 @@ class Presets:
                     _marked(o, is_sold_out, now=now) if o.bundle == instance.spec.bundle else o
                     for o in preset.status.offers
                 )
-                await self._ctx.objects.preset_status(preset, changed(preset, preset.status, _offers(offers)))
+                await self._ctx.objects.preset_status(preset, changed(preset.status, _offers(offers)))
 
 
 def _marked(offer: OfferStatus, is_sold_out: bool, *, now: float) -> OfferStatus:

@@ -46,7 +46,7 @@ class Services:
                 now=self.ctx.clock(),
             )
         fields["observedGeneration"] = current.metadata.generation
-        await self.ctx.objects.instance_status(current, changed(current, current.status, fields))
+        await self.ctx.objects.instance_status(current, changed(current.status, fields))
         return self.ctx.store.instances.get(instance.metadata.key) or current
 
     def wake_pool(self, instance: GpuInstance) -> None:
