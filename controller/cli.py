@@ -81,9 +81,8 @@ def _parser(selected: str | None) -> tuple[argparse.ArgumentParser, Subcommand |
             commands.add_parser(name, help=entry.summary, add_help=False)
             continue
         module = cast("Subcommand", importlib.import_module(entry.module))
-        subparser = commands.add_parser(
-            name, help=entry.summary, description=module.__doc__, formatter_class=_Formatter
-        )
+        subparser = commands.add_parser(name, help=entry.summary, formatter_class=_Formatter)
+        subparser.description, subparser.epilog = module.DESCRIPTION, module.EPILOG
         module.add_arguments(subparser)
     return parser, module
 

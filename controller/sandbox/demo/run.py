@@ -23,6 +23,8 @@ from controller.sandbox.environment import Options, Sandbox, running_sandbox
 from controller.sandbox.keep import keep_up, stop_on_signals, welcome
 from controller.sandbox.kubectl import KubectlMissingError, find_kubectl
 
+#: Exit status after SIGTERM, as shells report it.
+TERMINATED: Final = 128 + signal.SIGTERM
 #: Columns of what is printed to a file or a pipe, which has no width of its own.
 FILE_WIDTH: Final = 120
 
@@ -31,7 +33,7 @@ def run_demo(options: argparse.Namespace) -> int:
     """Tell the story once.
 
     Returns:
-        0 if all rules held, else 1.
+        0 if all rules held, else 1; 143 after SIGTERM.
 
     Raises:
         CommandError: it could not be told to its end.
@@ -40,7 +42,10 @@ def run_demo(options: argparse.Namespace) -> int:
         find_kubectl()
     except KubectlMissingError as error:
         raise CommandError(str(error)) from error
-    return asyncio.run(_run(options))
+    try:
+        return asyncio.run(_run(options))
+    except asyncio.CancelledError:
+        return TERMINATED
 
 
 async def _run(options: argparse.Namespace) -> int:

@@ -117,11 +117,9 @@ class Story:
         """A's first task alone; the rest of A, then B, then C while it runs: admission decides who came first."""
         first, *others = users
         first_sender, *other_senders = script.SENDERS
-        head, *rest = script.task_seconds(first_sender, self._rng)
-        del head
         first.send([script.FIRST_TASK_SECONDS])
         await _within(JOIN_SECONDS, "the first task to start", queue.until(lambda state: state.started == 1))
-        first.send(rest)
+        first.send(script.task_seconds(first_sender, self._rng)[1:])
         await self._joined(queue, first_sender)
         for user, sender in zip(others, other_senders, strict=True):
             user.send(script.task_seconds(sender, self._rng))
