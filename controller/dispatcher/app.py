@@ -65,7 +65,12 @@ class DataServer(web.Server):
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         target = origin_form(request.raw_path)
         if target is None or request.method == "CONNECT":
-            return problem(400, "Malformed request", f"{request.method} {request.raw_path} names no path to forward")
+            response = problem(
+                400, "Malformed request", f"{request.method} {request.raw_path} names no path to forward"
+            )
+            # After CONNECT the client means everything that follows for someone else.
+            response.force_close()
+            return response
         if request.path.startswith(RESERVED):
             return problem(404, "Not found", f"{request.path} is reserved for the dispatcher, which has nothing there")
         view = self._state.view

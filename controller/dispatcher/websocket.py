@@ -90,12 +90,12 @@ async def relay(downstream: web.WebSocketResponse, upstream: aiohttp.ClientWebSo
     up = asyncio.create_task(_copy(upstream, downstream, vanished=WSCloseCode.BAD_GATEWAY))
     try:
         await asyncio.wait({down, up}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
+    finally:  # also when this is cancelled, which is how a client that vanished shows
         for task in (down, up):
             task.cancel()
         await asyncio.gather(down, up, return_exceptions=True)
-    how = _how(down) or _how(up) or Close(WSCloseCode.GOING_AWAY, b"")
-    await asyncio.gather(*(side.close(code=how.code, message=how.reason) for side in (downstream, upstream)))
+        how = _how(down) or _how(up) or Close(WSCloseCode.GOING_AWAY, b"")
+        await asyncio.gather(*(side.close(code=how.code, message=how.reason) for side in (downstream, upstream)))
 
 
 def _how(copying: "asyncio.Task[Close]") -> Close | None:
