@@ -259,6 +259,7 @@ def test_when_the_load_ends_and_the_world_is_well_the_pool_returns_to_its_minimu
         if server.state is ServerState.UNHEALTHY:
             pool.servers[server.name] = replace(server, state=ServerState.READY, agreed_dead=False)
     pool.offers, pool.failures = tuple(replace(o, sold_out_until=0.0) for o in pool.offers), []
+    pool.queue = 0.0
     pool.run(30, demand=0.0)
     before = sorted(s.price_per_hour for s in pool.staying())
     pool.run(1000, demand=0.0)
