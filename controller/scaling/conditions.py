@@ -46,7 +46,8 @@ def _ready(snapshot: Snapshot, plan: Plan) -> ConditionModel:
 
 def _not_ready(snapshot: Snapshot, plan: Plan, message: str) -> ConditionModel:
     """Too few are Ready and none is being deployed: being seen to right now, or a case for a person."""
-    if plan.actions and snapshot.spec.mode == "Act":
+    acting = bool(plan.actions) and snapshot.spec.mode == "Act"
+    if acting or plan.verdict.reason == "VerifyingPresets":
         return condition(Condition.READY, "Unknown", plan.verdict.reason, plan.verdict.message)
     unhealthy = [s.name for s in staying(snapshot) if s.state is ServerState.UNHEALTHY]
     if unhealthy:

@@ -8,13 +8,14 @@ import pytest
 from controller.api.model import ConditionModel
 from controller.scaling.conditions import condition, pool_conditions
 from controller.scaling.plan import plan
-from controller.scaling.snapshot import Memory, ServerState, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, Memory, ServerState, Snapshot
 
 MakeSnapshot = Callable[..., Snapshot]
 
 NEW = {"name": "new", "age": None}
 SICK = {"name": "s1", "state": ServerState.UNHEALTHY}
 DEAD = {"state": ServerState.UNHEALTHY, "agreed_dead": True}
+NEW_PRESET = (("nanjing", NOT_VERIFIED),)
 SOLD_OUT = [{"sold_out_until": 9e9}]
 
 
@@ -38,6 +39,7 @@ ROWS = [
     row("a new pool is just buying", "Ready", "Unknown/BelowMinimum", servers=[]),
     row("being deployed is unsettled", "Ready", "Unknown/Deploying", servers=[NEW]),
     row("nothing to buy", "Ready", "False/NoOffer", servers=[], offers=SOLD_OUT),
+    row("presets are being verified", "Ready", "Unknown/VerifyingPresets", servers=[], unusable_presets=NEW_PRESET),
     row("nobody may buy", "Ready", "False/ScaleUpPaused", servers=[], spec={"paused": "ScaleUp"}),
     row("only recommended", "Ready", "False/BelowMinimum", servers=[], spec={"mode": "Recommend"}),
     row("launches fail", "Ready", "False/LaunchesFailing", servers=[], launch_failures=((1_768_449_599.0, "no"),)),
@@ -65,6 +67,8 @@ ROWS = [
     ),
     row("something is in stock", "CapacityAvailable", "True/OffersInStock", offers=[*SOLD_OUT, {"bundle": "3XL"}]),
     row("all is sold out", "CapacityAvailable", "False/SoldOut", offers=SOLD_OUT),
+    row("unsettled", "CapacityAvailable", "Unknown/VerifyingPresets", offers=[], unusable_presets=NEW_PRESET),
+    row("one preset is new", "CapacityAvailable", "True/OffersInStock", unusable_presets=NEW_PRESET),
     row("nothing is on offer", "CapacityAvailable", "False/NoOffer", offers=[]),
     row("the last launch went well", "LaunchHealthy", "True/LaunchesSucceed"),
     row("launches fail", "LaunchHealthy", "False/LaunchesFailing", launch_failures=((0.0, "no answer"),)),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.scaling.plan import Plan
-from controller.scaling.snapshot import ServerState
+from controller.scaling.snapshot import NOT_VERIFIED, ServerState
 
 Decide = Callable[..., Plan]
 Words = Callable[[Plan], tuple[str, list[str]]]
@@ -248,6 +248,20 @@ ROWS = [
         servers=[{"name": "s1"}, {"name": "s2", **OURS, "state": ServerState.UNHEALTHY}],
     ),
     # No offer
+    row(
+        "a preset that is just being verified may have the cheapest offer",
+        "Hold/VerifyingPresets",
+        [],
+        servers=[],
+        unusable_presets=(("nanjing", NOT_VERIFIED),),
+    ),
+    row(
+        "one that cannot sell is not waited for",
+        "ScaleUp/BelowMinimum",
+        [BUY],
+        servers=[],
+        unusable_presets=(("nanjing", "NotFound: no application sd-webui"),),
+    ),
     row("nothing on offer", "Hold/NoOffer", [], signals=BUSY, offers=[]),
 ]
 
