@@ -54,6 +54,8 @@ class InstanceMemory:
     #: Complete listings in a row that lacked it, by the time they were asked for.
     missing_since: list[float] = field(default_factory=list)
     throttled: int = 0
+    #: This process has asked for its destruction, and the cloud has accepted.
+    asked: bool = False
 
 
 def _nobody(_key: str) -> None:

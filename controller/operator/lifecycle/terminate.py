@@ -59,12 +59,15 @@ def _address_free(services: Services, instance: GpuInstance) -> bool:
 async def _destroy(services: Services, instance: GpuInstance) -> float | None:
     ctx, requested = services.ctx, unix(instance.status.terminate_requested_at)
     if requested is None:
-        now = ctx.clock()
-        instance = await services.write(instance, terminateRequestedAt=rfc3339(now), message="asking for destruction")
+        requested = ctx.clock()
+        at = rfc3339(requested)
+        instance = await services.write(instance, terminateRequestedAt=at, message="asking for destruction")
+    if not ctx.memory_of(instance).asked:
+        # A process that died may have recorded the intent and got no further; asking once more does no harm.
         return await _ask(services, instance)
     if await _is_gone(services, instance, requested):
         return await _ended(services, instance)
-    if ctx.memory_of(instance).throttled or ctx.clock() - requested > ASK_AGAIN_SECONDS:
+    if ctx.clock() - requested > ASK_AGAIN_SECONDS:
         return await _ask(services, instance)
     return min(LOOK_SECONDS, ctx.settings.cloud_interval)
 
@@ -74,14 +77,12 @@ async def _ask(services: Services, instance: GpuInstance) -> float:
     memory = services.ctx.memory_of(instance)
     try:
         await services.ctx.cloud.terminate_instance(instance.spec.region, instance.status.instance_id)
-        memory.throttled = 0
+        memory.asked = True
     except NotFoundError:
-        memory.throttled = 0
+        memory.asked = True
     except (InProgressError, ThrottledError, UnavailableError, UnclearError) as error:
-        memory.throttled += 1
         await services.write(instance, message=f"destruction not confirmed yet: {error}")
     except CloudError as error:
-        memory.throttled += 1
         await services.ctx.events.warning(instance, "TerminateRefused", f"still billed: {error}")
         await services.write(instance, message=f"destruction refused, still billed: {error}")
         return 30.0
