@@ -93,6 +93,10 @@ class GpuServer:
     started: list[str] = field(default_factory=list)
     go: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
+    def let_all_go(self) -> None:
+        for _ in self.started:
+            self.go.release()
+
     async def __call__(self, request: web.Request) -> web.Response:
         body = (await request.read()).decode()
         if request.method == "POST":
@@ -118,7 +122,7 @@ async def gpu_server() -> AsyncIterator[Callable[[], Awaitable[GpuServer]]]:
             await server.start_server()
             stack.push_async_callback(server.close)
             # Tasks that a failed test left behind would hold the server's end up.
-            stack.callback(lambda: [gpu.go.release() for _ in gpu.started])
+            stack.callback(gpu.let_all_go)
             gpu.url = f"http://{HOST}:{server.port}"
             return gpu
 

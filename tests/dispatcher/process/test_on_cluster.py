@@ -205,8 +205,7 @@ async def test_an_address_that_comes_again_is_another_server(dispatcher: Any, ap
     await api.instance("demo-2", uid, gpu.url)
     await api.kubectl("delete", "gpuinstance", "demo-1", "--wait=false")
     await dispatcher.until(lambda: at("demo-2"))
-    for _ in gpu.started:  # the server still sits on the first request too, whose client is gone
-        gpu.go.release()
+    gpu.let_all_go()  # the server still sits on the first request too, whose client is gone
     status, headers, _ = await running
     assert (status, headers["X-Haipool-Server"]) == (200, "demo-2")
     assert (await dispatcher.servers())["demo-2"]["tasks"] == 0

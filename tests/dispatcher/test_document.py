@@ -1,0 +1,56 @@
+"""docs/dispatcher.md keeps its word: every refusal, header, option and default on it is the code's."""
+
+import argparse
+import re
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from controller.api.gpupool import GpuPoolSpec
+from controller.dispatcher.main import add_arguments
+from controller.dispatcher.watcher import ServersFile
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "dispatcher.md").read_text(encoding="utf-8")
+CODE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "controller" / "dispatcher").glob("*.py")))
+
+
+def test_every_refusal_is_in_the_table_with_its_status() -> None:
+    written = {(status, title) for status, title in re.findall(r'problem\(\s*(\d{3}),\s*"([^"]+)"', CODE)}
+    table = set(re.findall(r"^\| (\d{3}) \| ([^|]+) \|", PAGE, re.MULTILINE))
+    assert len(written) >= 12
+    assert written - table == set()
+    assert {title for _, title in table} - {title for _, title in written} == {"Internal Server Error"}
+
+
+def test_every_header_that_answers_get_is_explained() -> None:
+    assert set(re.findall(r'"(X-Haipool-[A-Za-z-]+)"', CODE)) == set(re.findall(r"`(X-Haipool-[A-Za-z-]+)`", PAGE))
+
+
+def test_every_setting_it_names_exists() -> None:
+    names = re.findall(r"`(queue|server|scaling)\.(\w+)`", PAGE)
+    spec = GpuPoolSpec()
+    assert len(names) > 10
+    for part, name in names:
+        assert name in {field.encode_name for field in msgspec.structs.fields(getattr(spec, part))}, f"{part}.{name}"
+
+
+def test_the_defaults_it_gives_are_those_of_the_code() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = parser.parse_args(["--pool", "demo"])
+    assert f"| data, {defaults.port} |" in PAGE
+    assert f"| admin, {defaults.admin_port} |" in PAGE
+    assert f"`--grace` seconds ({defaults.grace:g})" in PAGE
+    assert f"`server.failureThreshold` ({GpuPoolSpec().server.failure_threshold})" in PAGE
+
+
+def test_its_examples_are_valid() -> None:
+    examples = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+    assert len(examples) == 3
+    for example in examples:
+        if "servers" in example:
+            assert len(msgspec.convert(example, ServersFile).servers) == 2
+        else:
+            msgspec.convert(example, GpuPoolSpec)
