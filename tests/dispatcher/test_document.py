@@ -31,7 +31,7 @@ def test_every_header_that_answers_get_is_explained() -> None:
 def test_every_setting_it_names_exists() -> None:
     names = re.findall(r"`(queue|server|scaling)\.(\w+)`", PAGE)
     spec = GpuPoolSpec()
-    assert len(names) > 10
+    assert len(names) >= 10
     for part, name in names:
         assert name in {field.encode_name for field in msgspec.structs.fields(getattr(spec, part))}, f"{part}.{name}"
 
