@@ -93,6 +93,15 @@ def test_the_same_dispatchers_after_a_gap_in_the_metrics_are_no_restart_of_their
     assert memory.low_load_since == now + 20
 
 
+def test_a_restart_behind_a_look_that_saw_no_dispatcher_is_noticed(
+    make_snapshot: Callable[..., Snapshot], now: float
+) -> None:
+    memory = plan(make_snapshot(signals={"dispatchers": {4.0}}), Memory(), now=now).memory
+    memory = plan(make_snapshot(signals={"dispatchers": ()}), memory, now=now + 10).memory
+    memory = plan(make_snapshot(signals={"dispatchers": {5.0}}), memory, now=now + 20).memory
+    assert memory.low_load_since == now + 20
+
+
 @pytest.mark.parametrize(
     ("what", "given", "verdict"),
     [

@@ -166,6 +166,13 @@ ROWS = [
         signals={"cpu": 21.26},
     ),
     row(
+        "a fast rest takes more",
+        "ScaleDown/LowLoad",
+        ["Drain dear"],
+        servers=[{**CHEAP, "speed": 2.0}, DEAR],
+        signals={"cpu": 29.0},
+    ),
+    row(
         "CPU is spread by slots too",
         "Hold/UnsafeToShrink",
         [],
