@@ -8,6 +8,9 @@ from typing import Any, Final
 
 import aiohttp
 
+from controller.command import CommandError
+from controller.sandbox.demo.beside import beside
+
 #: Time between two looks. Short, so that the demo goes on at once when all tasks of a user are admitted.
 LOOK_SECONDS: Final = 0.1
 
@@ -48,14 +51,24 @@ class QueueView:
             await self._changed.wait_for(lambda: holds(self.state))
 
     async def follow(self) -> None:
-        """Look again and again."""
+        """Look again and again.
+
+        Raises:
+            CommandError: the dispatcher does not answer.
+        """
         while True:
-            async with self._session.get("/-/queue", raise_for_status=True) as response:
-                state = QueueState.read(await response.json())
+            try:
+                state = await self._look()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise CommandError(f"the dispatcher's admin port does not answer: {error!r}") from error
             async with self._changed:
                 self.state = state
                 self._changed.notify_all()
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self) -> QueueState:
+        async with self._session.get("/-/queue", raise_for_status=True) as response:
+            return QueueState.read(await response.json())
 
 
 @asynccontextmanager
@@ -67,9 +80,5 @@ async def queue_view(url: str) -> AsyncIterator[QueueView]:
     """
     async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=10)) as session:
         view = QueueView(session)
-        following = asyncio.create_task(view.follow())
-        try:
+        async with beside(view.follow()):
             yield view
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)

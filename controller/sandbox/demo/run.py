@@ -25,6 +25,8 @@ from controller.sandbox.kubectl import KubectlMissingError, find_kubectl
 
 #: Exit status after SIGTERM, as shells report it.
 TERMINATED: Final = 128 + signal.SIGTERM
+#: Time for the end of a process to become known after what it caused.
+OBITUARY_SECONDS: Final = 1.0
 #: Columns of what is printed to a file or a pipe, which has no width of its own.
 FILE_WIDTH: Final = 120
 
@@ -80,7 +82,10 @@ async def _tell(sandbox: Sandbox, board: Board, console: Console, rng: random.Ra
         ended = asyncio.create_task(sandbox.child_ended())
         try:
             await asyncio.wait([telling, ended], return_when=asyncio.FIRST_COMPLETED)
-            if not telling.done():
+            if telling.done() and telling.exception() is not None:
+                # What broke the story may be a process that has just died, and its last words say more.
+                await asyncio.wait([ended], timeout=OBITUARY_SECONDS)
+            if ended.done():
                 raise CommandError(ended.result().obituary())
             return telling.result()
         finally:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.api.catalog import REGION_NAMES
+from controller.sandbox.demo.beside import beside
 from controller.sandbox.demo.board import Board
 
 #: Redraws of the live screen per second.
@@ -79,12 +80,8 @@ async def showing(board: Board, console: Console) -> AsyncIterator[Show]:
             yield screen
         return
     lines = Lines(board, console)
-    following = asyncio.create_task(lines.follow())
-    try:
+    async with beside(lines.follow()):
         yield lines
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
 
 
 def status_line(board: Board) -> str:

@@ -11,6 +11,7 @@ from controller.api.catalog import BUNDLES, REGION_NAMES
 from controller.command import CommandError
 from controller.sandbox import shipped
 from controller.sandbox.demo import script
+from controller.sandbox.demo.beside import beside
 from controller.sandbox.demo.board import Board, news
 from controller.sandbox.demo.collect import collect
 from controller.sandbox.demo.evidence import Evidence, TaskResult
@@ -53,8 +54,7 @@ class Story:
             self._board.watch, self._board.queue = watch, queue
             await self._apply(watch)
             users = await stack.enter_async_context(self._users())
-            drying = asyncio.create_task(self._dry_out(watch))
-            stack.callback(drying.cancel)
+            await stack.enter_async_context(beside(self._dry_out(watch)))
             await self._load(users, queue)
             await _within(LOAD_SECONDS, "the load to be served", *(user.finish() for user in users))
             self._say("the load is over; the pool goes back to its minimum once low load has lasted")

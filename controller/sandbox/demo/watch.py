@@ -15,6 +15,7 @@ from controller.api.times import unix
 from controller.kube.client import KubeClient, Resource
 from controller.kube.connect import from_kubeconfig
 from controller.kube.watch import Kind, Reflector
+from controller.sandbox.demo.beside import beside
 
 POOLS: Final = Resource(GROUP, VERSION, GPU_POOLS)
 INSTANCES: Final = Resource(GROUP, VERSION, GPU_INSTANCES)
@@ -119,10 +120,8 @@ async def watching(
     """A watch for the length of the block."""
     client = KubeClient(from_kubeconfig(kubeconfig))
     watch = ClusterWatch(pool, on_happening)
-    following = asyncio.create_task(watch.follow(client))
     try:
-        yield watch
+        async with beside(watch.follow(client)):
+            yield watch
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
         await client.close()

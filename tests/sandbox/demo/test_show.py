@@ -11,11 +11,12 @@ from rich.console import Console
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
 from controller.api.model import read
+from controller.command import CommandError
 from controller.sandbox.demo import show
 from controller.sandbox.demo.board import LINES, Board, news
 from controller.sandbox.demo.evidence import TaskResult
 from controller.sandbox.demo.load import Progress, User
-from controller.sandbox.demo.queueview import QueueState, QueueView
+from controller.sandbox.demo.queueview import QueueState, QueueView, queue_view
 from controller.sandbox.demo.watch import ClusterWatch, Happening
 from controller.sandbox.environment import Sandbox
 from controller.sandbox.gpuserver import Counters
@@ -150,6 +151,12 @@ async def test_without_a_terminal_the_story_is_told_in_lines(board: Board, monke
 )
 def test_of_what_is_told_twice_one_line_is_news(kind: str, reason: str, told: str) -> None:
     assert news(Happening(0.0, kind, "demo", reason, "why", warning=False)) == told
+
+
+async def test_a_dispatcher_that_does_not_answer_ends_the_wait() -> None:
+    with pytest.raises(CommandError, match="admin port does not answer"):
+        async with queue_view("http://127.0.0.1:1") as view:
+            await view.until(lambda state: state.started == 1)
 
 
 def test_the_queue_is_read_by_client_address() -> None:
