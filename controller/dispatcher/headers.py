@@ -6,6 +6,9 @@ from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from controller.dispatcher.scheduler import Task
+from controller.dispatcher.servers import Server
+
 #: Meant for one connection only, never for the next.
 HOP_BY_HOP: Final = frozenset(
     {
@@ -78,3 +81,15 @@ def origin_form(target: str) -> str | None:
         rest = target[authority.end() :]
         target = rest if rest.startswith("/") else "/" + rest
     return target.partition("#")[0]
+
+
+def about_task(task: Task, server: Server) -> dict[str, str]:
+    """What a client may want to know about its task."""
+    return {
+        "X-Haipool-Task": task.task_id,
+        "X-Haipool-User": task.user,
+        "X-Haipool-User-Sequence": str(task.number),
+        "X-Haipool-Start-Sequence": str(task.start_number),
+        "X-Haipool-Wait-Seconds": f"{(task.started or task.submitted) - task.submitted:.6f}",
+        "X-Haipool-Server": server.spec.name,
+    }

@@ -169,7 +169,7 @@ class Proxy:
             server,
             exchange,
             body.payload if wanted else None,
-            extra=_task_headers(task, server),
+            extra=headers.about_task(task, server),
             answer=answer,
             length=body.size,
             repeatable=exchange.route.idempotent,
@@ -295,15 +295,3 @@ class Proxy:
         threshold = exchange.view.spec.server.failure_threshold
         if self._state.scheduler.has(server) and server.noted(good=False, threshold=threshold):
             logger.warning("server %s is down: %d requests failed in a row", server.spec.name, threshold)
-
-
-def _task_headers(task: Task, server: Server) -> dict[str, str]:
-    """What a client may want to know about its task."""
-    return {
-        "X-Haipool-Task": task.task_id,
-        "X-Haipool-User": task.user,
-        "X-Haipool-User-Sequence": str(task.number),
-        "X-Haipool-Start-Sequence": str(task.start_number),
-        "X-Haipool-Wait-Seconds": f"{(task.started or task.submitted) - task.submitted:.6f}",
-        "X-Haipool-Server": server.spec.name,
-    }
