@@ -1,8 +1,10 @@
 """What the parts of the operator share: one object, made at start, handed to every reconcile."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import aiohttp
 
@@ -18,6 +20,9 @@ from controller.operator.scrape import Scraper
 from controller.operator.store import Store
 from controller.scaling.replicas import Scrape
 from controller.scaling.snapshot import Memory
+
+#: Failed deployments remembered: the back-off has long reached its maximum by then.
+FAILURES_KEPT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class PoolMemory:
     decision: Memory = field(default_factory=Memory)
     scrape: Scrape = field(default_factory=Scrape)
     #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
-    failures: list[tuple[float, str]] = field(default_factory=list)
+    failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     traffic_checked_at: float = 0.0
     traffic_level: str = ""
 

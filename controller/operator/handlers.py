@@ -4,7 +4,7 @@ No timers, daemons or change handlers: kopf's own finalizer would arrive after a
 buys servers must hold the object before. See docs/adr for the reasons.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
@@ -12,7 +12,10 @@ from controller.api.names import API_VERSION, GPU_INSTANCES, GPU_POOLS, GROUP, R
 from controller.cloud.contract import Cloud
 from controller.kube.client import KubeClient
 from controller.operator.context import Settings
-from controller.operator.process import Operator
+from controller.operator.process import Operator, StartupError
+
+#: Pause before another try to start.
+START_AGAIN_SECONDS: Final = 5.0
 
 
 def registry(kube: KubeClient, cloud: Cloud, settings: Settings) -> kopf.OperatorRegistry:
@@ -28,7 +31,11 @@ def registry(kube: KubeClient, cloud: Cloud, settings: Settings) -> kopf.Operato
     @kopf.on.startup(registry=handlers)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure(settings)
-        running.append(await Operator.start(kube, cloud, operator_settings))
+        try:
+            running.append(await Operator.start(kube, cloud, operator_settings))
+        except StartupError as error:
+            # The API server may be starting too, and the CRDs may be applied a moment later.
+            raise kopf.TemporaryError(str(error), delay=START_AGAIN_SECONDS) from None
 
     @kopf.on.cleanup(registry=handlers)
     async def stop(**_: Any) -> None:

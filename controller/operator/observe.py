@@ -1,6 +1,7 @@
 """Observe: put everything a decision may look at into one frozen snapshot. The only step that reads."""
 
 from collections import defaultdict
+from typing import Final
 
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
@@ -8,8 +9,11 @@ from controller.api.names import DRAINED_BY_ANNOTATION, DRAINED_BY_SCALE_DOWN, C
 from controller.api.regionpreset import OfferStatus, RegionPreset
 from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
-from controller.scaling.replicas import agreed_dead, drained, in_flight, signals
+from controller.scaling.replicas import agreed_dead, drained, signals, tasks
 from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Signal, Snapshot
+
+#: How long purchases wait for a new preset to be verified.
+VERIFY_SECONDS: Final = 60.0
 
 _STATES = {
     "Launching": ServerState.LAUNCHING,
@@ -28,15 +32,15 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
     instances = ctx.store.instances_of(pool)
     now = ctx.clock()
     servers = tuple(server_view(pool, i, memory, now=now) for i in instances)
-    ready = [s.name for s in servers if s.state is ServerState.READY]
+    ready = [s.name for s in servers if s.state is ServerState.READY and not s.leaving]
     monitor = _monitor(ctx, pool, instances)
     presets = ctx.store.presets_of(pool)
     return Snapshot(
         spec=pool.spec,
         signals=signals(memory.scrape, pool.spec.scaling, ready=ready, monitor=monitor, now=ctx.clock()),
         servers=servers,
-        offers=tuple(offer for preset in presets for offer in offers_of(pool, preset)),
-        unusable_presets=tuple((p.metadata.name, why) for p in presets if (why := unusable(p))),
+        offers=tuple(offer for preset in presets for offer in offers_of(pool, preset, now=now)),
+        unusable_presets=tuple((p.metadata.name, why) for p in presets if (why := unusable(p, now=now))),
         blocks=ctx.blocks.active(now=now),
         deleting=pool.metadata.deleting,
         launch_failures=tuple(memory.failures),
@@ -57,7 +61,7 @@ def server_view(pool: GpuPool, instance: GpuInstance, memory: PoolMemory, *, now
         created_at=unix(instance.metadata.creation_timestamp) or now,
         ready_at=unix(status.ready_at),
         traffic_gb=status.traffic_used_gb,
-        in_flight=in_flight(memory.scrape, name),
+        in_flight=tasks(memory.scrape, name),
         slots=kind.concurrency if kind else 1,
         speed=kind.speed if kind else 1.0,
         protected=instance.protected,
@@ -74,21 +78,23 @@ def server_view(pool: GpuPool, instance: GpuInstance, memory: PoolMemory, *, now
     )
 
 
-def unusable(preset: RegionPreset) -> str:
+def unusable(preset: RegionPreset, *, now: float) -> str:
     """Why nothing can be bought from this preset; empty when something can."""
     if not preset.spec.enabled:
         return "spec.enabled is false"
     ready = next((c for c in preset.status.conditions if c.type == Condition.READY), None)
     if ready is None:
-        return NOT_VERIFIED
+        # Others wait for a preset that is being verified, since it may have the cheapest offer; but not for ever.
+        age = now - (unix(preset.metadata.creation_timestamp) or now)
+        return NOT_VERIFIED if age < VERIFY_SECONDS else f"the cloud has not answered for {age:.0f} s"
     # A cloud that cannot be reached just now takes nothing away from what was verified before.
     unreachable = ready.reason == "CloudUnavailable" and preset.status.application_state == "ONLINE"
     return "" if ready.status == "True" or unreachable else f"{ready.reason}: {ready.message}"
 
 
-def offers_of(pool: GpuPool, preset: RegionPreset) -> list[Offer]:
+def offers_of(pool: GpuPool, preset: RegionPreset, *, now: float) -> list[Offer]:
     """What this preset sells to this pool. An offer without any price is none."""
-    if unusable(preset):
+    if unusable(preset, now=now):
         return []
     found = (_offer(pool, preset, status) for status in preset.status.offers)
     return [offer for offer in found if offer is not None]
@@ -118,6 +124,6 @@ def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signa
         return None
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for instance in instances:
-        if instance.status.phase in ("Ready", "Draining") and instance.status.instance_id:
+        if instance.status.phase == "Ready" and not instance.draining and instance.status.instance_id:
             ids[instance.spec.region].append(instance.status.instance_id)
     return ctx.cpu.reading(ids)

@@ -15,7 +15,6 @@ from controller.kube.connect import ConnectError
 from controller.kube.connect import load as load_connection
 from controller.operator.context import Settings
 from controller.operator.handlers import registry
-from controller.operator.process import StartupError
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 def run_operator(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT."""
     kopf.configure(
-        verbose=args.verbose, log_format=kopf.LogFormat.JSON if args.log_format == "json" else kopf.LogFormat.PLAIN
+        verbose=args.verbose, log_format=kopf.LogFormat.JSON if args.log_format == "json" else kopf.LogFormat.FULL
     )
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     settings = Settings(
@@ -35,7 +34,7 @@ def run_operator(args: argparse.Namespace) -> int:
     )
     try:
         return asyncio.run(_run(settings))
-    except (ConnectError, SettingsError, StartupError) as error:
+    except (ConnectError, SettingsError) as error:
         raise CommandError(str(error)) from error
 
 

@@ -142,13 +142,18 @@ def _servers(samples: Iterable[Sample]) -> dict[str, ServerReading]:
             if not plausible(sample.value):
                 raise ScrapeError(f"{sample.name} of {sample.labels['server']} is {sample.value}")
             found.setdefault(sample.labels["server"], {})[names[sample.name]] = sample.value
-    return {
-        name: ServerReading(
-            in_flight=v.get("in_flight", 0.0),
-            tasks=v.get("tasks", 0.0),
-            slots=v.get("slots", 0.0),
-            up=bool(v.get("up", 0.0)),
-            draining=bool(v.get("draining", 0.0)),
+    return {name: _server(name, values) for name, values in found.items()}
+
+
+def _server(name: str, values: dict[str, float]) -> ServerReading:
+    """One server's figures. A missing one is no zero: it would read as drained, or as dead."""
+    try:
+        return ServerReading(
+            in_flight=values["in_flight"],
+            tasks=values["tasks"],
+            slots=values["slots"],
+            up=bool(values["up"]),
+            draining=bool(values["draining"]),
         )
-        for name, v in found.items()
-    }
+    except KeyError as error:
+        raise ScrapeError(f"the figure {error} of server {name} is missing") from error

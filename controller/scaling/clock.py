@@ -17,7 +17,8 @@ def advance(memory: Memory, snapshot: Snapshot, triggers: tuple[Trigger, ...], *
         since = None
     if since is None and is_low_load(triggers):
         since = now
-    leaving = frozenset(s.name for s in snapshot.servers if s.leaving)
+    # A purchase that was refused leaves too, but it never served: no drain ends with it.
+    leaving = frozenset(s.name for s in snapshot.servers if s.leaving and s.ready_at is not None)
     ended = now if memory.leaving - leaving else memory.last_drain_ended
     return Memory(
         low_load_since=since,

@@ -81,7 +81,12 @@ def _capacity(snapshot: Snapshot, *, now: float) -> ConditionModel:
 def _launches(snapshot: Snapshot) -> ConditionModel:
     failures = snapshot.launch_failures
     if not failures:
-        return condition(Condition.LAUNCH_HEALTHY, "True", "LaunchesSucceed", "the last launch became Ready")
+        return condition(
+            Condition.LAUNCH_HEALTHY,
+            "True",
+            "LaunchesSucceed",
+            "no launch has failed since the last one that became Ready",
+        )
     message = f"the last {len(failures)} launches failed: {failures[-1][1]}"
     return condition(Condition.LAUNCH_HEALTHY, "False", "LaunchesFailing", message)
 

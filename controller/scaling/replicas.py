@@ -103,9 +103,9 @@ def _problem(scrape: Scrape) -> str:
     return "" if scrape.replicas else "the dispatcher's Service has no address"
 
 
-def in_flight(scrape: Scrape, server: str) -> float:
-    """Tasks and requests in flight at a server, all replicas together."""
-    return sum(r.servers[server].in_flight for r in scrape.replicas if server in r.servers)
+def tasks(scrape: Scrape, server: str) -> float:
+    """Tasks in flight at a server, all replicas together."""
+    return sum(r.servers[server].tasks for r in scrape.replicas if server in r.servers)
 
 
 def drained(scrape: Scrape, server: str, *, since: float | None, timeout_seconds: float, now: float) -> bool:

@@ -130,13 +130,13 @@ def replace_dead(snapshot: Snapshot) -> tuple[list[Action], Verdict | None]:
     """Destroy servers that all observers agree are dead, unless too many died at once.
 
     What replaces them follows from the minimum and the triggers, as for any missing server: under low load a dead
-    server that nobody misses is not bought again.
+    server that nobody misses is not bought again. `paused: All` leaves them where they are.
     """
     brake = too_many_dead(snapshot)
     if brake:
         return [], brake
     dead = agreed_dead(snapshot)
-    if not dead:
+    if not dead or snapshot.spec.paused == "All":
         return [], None
     actions: list[Action] = [
         Destroy(s.name, "Dead", f"{s.name} is dead: neither the operator nor any dispatcher reaches it") for s in dead

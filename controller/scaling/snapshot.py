@@ -58,7 +58,7 @@ class ServerView:
     #: Unix seconds; None until it was first Ready.
     ready_at: float | None = None
     traffic_gb: float = 0.0
-    #: Tasks and requests in flight, summed over dispatcher replicas.
+    #: Tasks in flight, summed over dispatcher replicas; pass-through does not count, an open page keeps no server.
     in_flight: float = 0.0
     slots: int = 1
     speed: float = 1.0

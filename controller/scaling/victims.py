@@ -39,7 +39,7 @@ def unsafe_to_remove(victims: Sequence[ServerView], servers: Iterable[ServerView
     in_flight = sum(s.in_flight for s in ready)
     slots = sum(s.slots for s in rest)
     if in_flight > slots:
-        return f"{in_flight:g} requests in flight do not fit into the {slots} slots that would remain"
+        return f"{in_flight:g} tasks in flight do not fit into the {slots} slots that would remain"
     after = sum(s.capacity for s in rest)
     if signals.cpu is None or after <= 0:
         return "" if in_flight == 0 else "what would remain cannot be judged without a CPU figure"

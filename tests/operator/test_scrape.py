@@ -53,6 +53,12 @@ def test_a_figure_that_cannot_be_measured_is_a_failed_scrape(value: str) -> None
         parse("u", page(**{metrics.QUEUE_LENGTH: value}), at=0.0)
 
 
+def test_a_server_with_a_missing_figure_is_a_failed_scrape_not_a_drained_server() -> None:
+    text = "\n".join(line for line in page().splitlines() if metrics.SERVER_IN_FLIGHT not in line) + "\n"
+    with pytest.raises(ScrapeError, match=r"in_flight.*a-1"):
+        parse("u", text, at=0.0)
+
+
 def test_a_replica_that_lost_the_api_server_does_not_count() -> None:
     with pytest.raises(ScrapeError, match="not caught up"):
         parse("u", page(**{metrics.DISPATCHER_SYNCED: 0}), at=0.0)

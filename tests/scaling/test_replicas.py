@@ -128,10 +128,12 @@ def test_replicas_are_known_by_their_start() -> None:
     assert read(replica(started=5.0), replica(started=6.0)).dispatchers == {5.0, 6.0}
 
 
-def test_in_flight_is_summed_over_replicas() -> None:
-    both = scrape(replica(servers={"s1": server(in_flight=2)}), replica(servers={"s1": server(in_flight=3)}), replica())
-    assert replicas.in_flight(both, "s1") == 5
-    assert replicas.in_flight(both, "other") == 0
+def test_tasks_are_summed_over_replicas_and_an_open_websocket_is_none() -> None:
+    both = scrape(
+        replica(servers={"s1": server(tasks=2, in_flight=9)}), replica(servers={"s1": server(tasks=3)}), replica()
+    )
+    assert replicas.tasks(both, "s1") == 5
+    assert replicas.tasks(both, "other") == 0
 
 
 IDLE = {"s1": server(draining=True)}
