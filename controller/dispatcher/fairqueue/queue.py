@@ -5,13 +5,13 @@ With one user per network this is A1 B1 C1 A2 B2 C2 ..., and when B is empty A11
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from controller.dispatcher.fairqueue.turns import Turns
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(Struct, frozen=True):
     """A task's place in the queue."""
 
     task_id: str

@@ -1,67 +1,128 @@
-"""Whose turn is it: round-robin in rounds, as start-time fair queueing with a cost of one per task.
+"""Whose turn it is: rounds, in each of which every key that has something to do is served once.
 
-Every key has a tag, the number of the round in which it may be served next. The key with the lowest tag is next; keys
-of one round go in the order in which they first came. V, the current round, is the tag of the key served last. A key
-that comes anew gets `max(V, own tag)`:
+Keys of one round are served in the order in which they first came. V is the round under way.
 
-* a newcomer joins the round that is under way, and waits for at most one task of every other key;
-* a key that went away and came back within its round waits for the next one, so leaving gains nothing;
-* a key that was away for longer has neither credit nor debt.
+* A newcomer joins the round under way, behind all others, and waits for at most one task of each of them. A round takes
+  in only so many, since an endless stream of newcomers, each under an address of its own, must not keep those who have
+  had their turn from the next one for ever. Whoever comes after that joins the next round.
+* A key that was served in this round, or already waited for the next one, and that went away and comes back, waits for
+  the next one in its old place: leaving gains nothing, and loses nothing.
+* A key that was away for longer is a newcomer: it has neither credit nor debt.
 
-Goyal, Vin, Cheng: Start-Time Fair Queuing (SIGCOMM 1996). V follows what was *served*: a floor taken over what is
-stored lets a key that cannot be served hold everybody back.
+This is start-time fair queueing (Goyal, Vin, Cheng: SIGCOMM 1996) with a cost of one per task: a key's tag is then
+either V or V + 1, so two rounds say all there is to say. V follows what was *served*: a floor taken over what is stored
+lets a key that cannot be served hold everybody back, and starting over at the first key whenever the queue has run
+empty favours that key.
 """
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, TypeVar
 
-K = TypeVar("K")
+K = TypeVar("K", bound=Hashable)
 
 #: A heap is rebuilt when more than half of it, and more entries than this, are outdated.
 SLACK: Final = 64
+#: Newcomers a round takes in while it is under way: so many, or as many as there were keys when it began.
+ROOM: Final = 256
+
+
+class Round(Generic[K]):
+    """Keys in the order of their first coming.
+
+    Almost all of them come in that very order and stand in a line, where every operation is O(1); only those that come
+    back in between need a heap.
+    """
+
+    __slots__ = ("_back", "_heap", "_last", "_line")
+
+    def __init__(self) -> None:
+        self._line: OrderedDict[K, int] = OrderedDict()
+        #: The order of the last key of the line.
+        self._last = 0
+        #: Keys whose place in the line is taken by later ones already.
+        self._back: dict[K, int] = {}
+        #: (order, key) of these, with outdated entries that are dropped when they come up.
+        self._heap: list[tuple[int, K]] = []
+
+    def __len__(self) -> int:
+        return len(self._line) + len(self._back)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._line or key in self._back
+
+    def add(self, key: K, order: int) -> None:
+        """A key that is not in it yet."""
+        if not self._line or order > self._last:
+            self._line[key] = self._last = order
+            return
+        self._back[key] = order
+        heappush(self._heap, (order, key))
+        if len(self._heap) > 2 * len(self._back) + SLACK:
+            self._heap = [(order, key) for key, order in self._back.items()]
+            heapify(self._heap)
+
+    def first(self) -> K | None:
+        """The key that came first; None when there is none."""
+        in_line = next(iter(self._line), None)
+        if not self._back:
+            return in_line
+        heap = self._heap
+        while self._back.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        order, key = heap[0]
+        return key if in_line is None or order < self._line[in_line] else in_line
+
+    def remove(self, key: K) -> int:
+        """Take a key out; returns its order.
+
+        Raises:
+            KeyError: it is not in it.
+        """
+        order = self._line.pop(key, None)
+        return self._back.pop(key) if order is None else order
 
 
 class Turns(Generic[K]):
-    """Turns among keys that have something to do. Every operation is O(log n) in the keys, amortised."""
+    """Turns among keys that have something to do."""
 
-    __slots__ = ("_active", "_away", "_away_heap", "_heap", "_joined", "_round")
+    __slots__ = ("_came", "_gone", "_next", "_now", "_room")
 
     def __init__(self) -> None:
-        self._round = 0
-        self._joined = 0
-        #: key -> (tag, order of first coming) of the keys that wait for a turn.
-        self._active: dict[K, tuple[int, int]] = {}
-        #: The same of keys that left before their round came; forgotten once it has.
-        self._away: dict[K, tuple[int, int]] = {}
-        #: (tag, order, key), with outdated entries that are dropped when they come up.
-        self._heap: list[tuple[int, int, K]] = []
-        self._away_heap: list[tuple[int, int, K]] = []
+        #: Keys that ever came as newcomers.
+        self._came = 0
+        self._now: Round[K] = Round()
+        self._next: Round[K] = Round()
+        #: Newcomers that may still join the round under way.
+        self._room = ROOM
+        #: key -> order of the keys that went away and may come back in the next round only.
+        self._gone: dict[K, int] = {}
 
     def __len__(self) -> int:
-        return len(self._active)
+        return len(self._now) + len(self._next)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._active
+        return key in self._now or key in self._next
 
     def join(self, key: K) -> None:
         """The key has something to do now; does nothing if it already had."""
-        if key in self._active:
+        if key in self:
             return
-        tag, order = self._away.pop(key, (self._round, -1))
-        if order < 0:
-            self._joined += 1
-            order = self._joined
-        self._activate(key, max(self._round, tag), order)
+        order = self._gone.pop(key, None)
+        if order is not None:
+            self._next.add(key, order)
+            return
+        self._came += 1
+        if self._room:
+            self._room -= 1
+            self._now.add(key, self._came)
+        else:
+            self._next.add(key, self._came)
 
     def peek(self) -> K | None:
         """The key whose turn it is; None when no key has anything to do."""
-        heap = self._heap
-        while heap:
-            tag, order, key = heap[0]
-            if self._active.get(key) == (tag, order):
-                return key
-            heappop(heap)
-        return None
+        return (self._now if self._now else self._next).first()
 
     def served(self, key: K, *, more: bool) -> None:
         """The key had its turn.
@@ -69,43 +130,23 @@ class Turns(Generic[K]):
         Args:
             key: the key `peek` named.
             more: whether it has more to do.
+
+        Raises:
+            KeyError: it was not its turn.
         """
-        tag, order = self._active.pop(key)
-        self._round = max(self._round, tag)
+        if not self._now:
+            self._now, self._next = self._next, Round()
+            self._room = max(ROOM, len(self._now))
+            self._gone.clear()
+        order = self._now.remove(key)
         if more:
-            self._activate(key, tag + 1, order)
+            self._next.add(key, order)
         else:
-            self._remember(key, tag + 1, order)
-        self._forget()
+            self._gone[key] = order
 
     def leave(self, key: K) -> None:
         """The key has nothing to do any more, without having been served (its tasks were cancelled)."""
-        tag, order = self._active.pop(key)
-        self._remember(key, tag, order)
-        self._forget()
-
-    def _activate(self, key: K, tag: int, order: int) -> None:
-        self._active[key] = (tag, order)
-        heappush(self._heap, (tag, order, key))
-        _compact(self._heap, self._active)
-
-    def _remember(self, key: K, tag: int, order: int) -> None:
-        if tag > self._round:
-            self._away[key] = (tag, order)
-            heappush(self._away_heap, (tag, order, key))
-            _compact(self._away_heap, self._away)
-
-    def _forget(self) -> None:
-        """Drop what `max(V, tag)` makes meaningless, so that memory follows the keys that matter."""
-        heap = self._away_heap
-        while heap and (heap[0][0] <= self._round or self._away.get(heap[0][2]) != heap[0][:2]):
-            tag, order, key = heappop(heap)
-            if self._away.get(key) == (tag, order):
-                del self._away[key]
-
-
-def _compact(heap: list[tuple[int, int, K]], valid: dict[K, tuple[int, int]]) -> None:
-    """Rebuild a heap that is mostly outdated: a client that submits and cancels for ever must not make it grow."""
-    if len(heap) > 2 * len(valid) + SLACK:
-        heap[:] = [(tag, order, key) for key, (tag, order) in valid.items()]
-        heapify(heap)
+        if key in self._now:
+            self._now.remove(key)
+        else:
+            self._gone[key] = self._next.remove(key)

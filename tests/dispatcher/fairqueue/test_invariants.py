@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from controller.dispatcher.fairqueue import FairQueue, Ticket
-from controller.dispatcher.fairqueue.turns import SLACK
+from controller.dispatcher.fairqueue.turns import ROOM, SLACK, Turns
 
 #: Turns of another key that a key may have to wait for between two of its own.
 BOUND = 1
@@ -131,8 +131,7 @@ class Machine(RuleBasedStateMachine):
         for network in networks:
             assert set(self.queue._networks[network].users) == {u for n, u in self.waiting if n == network}
         for turns in (self.queue._turns, *(part.turns for part in self.queue._networks.values())):
-            assert len(turns._heap) <= 2 * len(turns._active) + SLACK
-            assert len(turns._away_heap) <= 2 * len(turns._away) + SLACK
+            assert_lean(turns)
 
 
 TestFairQueue = Machine.TestCase
@@ -192,6 +191,12 @@ def test_the_measure_of_lag_tells_unfair_queues(first_key_first: bool) -> None:
     assert worst_lag(Unfair(first_key_first=first_key_first)) > 10 * BOUND
 
 
+def assert_lean(turns: Turns[str]) -> None:
+    """Heaps hold little that is outdated."""
+    for part in (turns._now, turns._next):
+        assert len(part._heap) <= 2 * len(part._back) + SLACK
+
+
 def test_submitting_and_cancelling_for_ever_costs_no_memory() -> None:
     queue = FairQueue()
     queue.push(Ticket("first", "A", "A", 0.0))
@@ -202,20 +207,43 @@ def test_submitting_and_cancelling_for_ever_costs_no_memory() -> None:
         queue.push(Ticket(f"n{number}", f"N{number}", f"N{number}", float(number)))
         queue.remove(f"n{number}")
     assert len(queue._networks) == 2
-    assert len(queue._turns._heap) <= 2 * 2 + SLACK
-    assert not queue._turns._away
+    assert_lean(queue._turns)
+    assert len(queue._turns._gone) <= 2
     assert [len(line) for line in queue._networks["A"].users.values()] == [1]
 
 
-def test_drained_keys_are_forgotten_once_their_turn_would_have_come() -> None:
+def test_coming_back_and_cancelling_for_ever_costs_no_memory() -> None:
     queue = FairQueue()
-    for number in range(2000):
+    for user in "ABC":
+        queue.push(Ticket(f"{user}1", user, user, 0.0))
+        queue.push(Ticket(f"{user}2", user, user, 0.0))
+    assert [queue.pop() for _ in range(3)]
+    for number in range(5000):
+        for user in "AB":
+            queue.push(Ticket(f"{user}n{number}", user, user, 0.0))
+        queue.remove("A2" if number == 0 else f"An{number - 1}")
+        assert_lean(queue._turns)
+        queue.remove(f"Bn{number}")
+
+
+def test_users_who_come_once_and_never_again_are_forgotten_while_the_queue_never_runs_empty() -> None:
+    queue = FairQueue()
+    for number in range(10 * ROOM):
         queue.push(Ticket(f"t{number}", f"N{number}", f"N{number}", 0.0))
-    while queue.pop() is not None:
-        pass
-    for number in range(3):
-        queue.push(Ticket(f"last{number}", "last", "last", 0.0))
-    while queue.pop() is not None:
-        pass
-    assert len(queue._turns._away) <= 1
-    assert len(queue._turns._away_heap) <= 2 + SLACK
+        if number > 3:
+            assert queue.pop() is not None
+    assert len(queue._turns._gone) <= ROOM + len(queue)
+
+
+def test_an_endless_stream_of_newcomers_does_not_starve_those_who_were_there() -> None:
+    """Every task of the attacker comes from an address of its own, as fast as tasks are served."""
+    queue, honest = FairQueue(), 0
+    for number in range(100):
+        queue.push(Ticket(f"h{number}", "honest", "honest", 0.0))
+    for number in range(20 * ROOM):
+        for half in "ab":
+            queue.push(Ticket(f"s{number}{half}", f"S{number}", f"S{number}", 0.0))
+        ticket = queue.pop()
+        assert ticket is not None
+        honest += ticket.network == "honest"
+    assert honest >= 4
