@@ -11,7 +11,7 @@ from msgspec import Struct
 from controller.dispatcher.fairqueue.turns import Turns
 
 
-class Ticket(Struct, frozen=True):
+class Ticket(Struct, frozen=True, gc=False):
     """A task's place in the queue."""
 
     task_id: str
@@ -32,8 +32,36 @@ class _Network:
     __slots__ = ("turns", "users")
 
     def __init__(self) -> None:
-        self.turns: Turns[str] = Turns()
+        #: None until there was a second user: most networks have but one, and there may be very many.
+        self.turns: Turns[str] | None = None
         self.users: dict[str, Line] = {}
+
+    def join(self, user: str) -> Line:
+        """A user has tasks now; returns where they go."""
+        if self.users and self.turns is None:
+            self.turns = Turns()
+            for first in self.users:
+                self.turns.join(first)
+        if self.turns is not None:
+            self.turns.join(user)
+        line = self.users[user] = OrderedDict()
+        return line
+
+    def next_user(self) -> str:
+        """The user whose turn it is; there is one."""
+        user = next(iter(self.users)) if self.turns is None else self.turns.peek()
+        assert user is not None  # noqa: S101 - a network is kept only while it has a user with a task
+        return user
+
+    def served(self, user: str, *, more: bool) -> None:
+        """The user had its turn."""
+        if self.turns is not None:
+            self.turns.served(user, more=more)
+
+    def leave(self, user: str) -> None:
+        """The user has nothing waiting any more, without having been served."""
+        if self.turns is not None:
+            self.turns.leave(user)
 
 
 class FairQueue:
@@ -78,11 +106,12 @@ class FairQueue:
         network = self._networks.get(ticket.network)
         if network is None:
             network = self._networks[ticket.network] = _Network()
-        network.users.setdefault(ticket.user, OrderedDict())[ticket.task_id] = ticket
-        self._tickets[ticket.task_id] = ticket
+            self._turns.join(ticket.network)
+        line = network.users.get(ticket.user)
+        if line is None:
+            line = network.join(ticket.user)
+        line[ticket.task_id] = self._tickets[ticket.task_id] = ticket
         self._waiting[ticket.user] = self._waiting.get(ticket.user, 0) + 1
-        network.turns.join(ticket.user)
-        self._turns.join(ticket.network)
 
     def peek(self) -> Ticket | None:
         """The task whose turn it is."""
@@ -90,21 +119,20 @@ class FairQueue:
         if key is None:
             return None
         network = self._networks[key]
-        user = network.turns.peek()
-        assert user is not None  # noqa: S101 - a network with a turn has a user with a task
-        return next(iter(network.users[user].values()))
+        return next(iter(network.users[network.next_user()].values()))
 
     def pop(self) -> Ticket | None:
         """Take the task whose turn it is; its user's and its network's turn has passed."""
-        ticket = self.peek()
-        if ticket is None:
+        key = self._turns.peek()
+        if key is None:
             return None
-        network = self._networks[ticket.network]
-        self._forget(network, ticket)
-        left = ticket.user in network.users
-        network.turns.served(ticket.user, more=left)
-        self._turns.served(ticket.network, more=len(network.turns) > 0)
-        self._drop_if_idle(ticket.network)
+        network = self._networks[key]
+        user = network.next_user()
+        line = network.users[user]
+        ticket = line.popitem(last=False)[1]
+        network.served(user, more=bool(line))
+        self._forget(network, ticket, line)
+        self._turns.served(key, more=bool(network.users))
         return ticket
 
     def remove(self, task_id: str) -> Ticket | None:
@@ -113,27 +141,27 @@ class FairQueue:
         if ticket is None:
             return None
         network = self._networks[ticket.network]
-        self._forget(network, ticket)
-        if ticket.user not in network.users:
-            network.turns.leave(ticket.user)
-            if not network.turns:
-                self._turns.leave(ticket.network)
-                self._drop_if_idle(ticket.network)
+        line = network.users[ticket.user]
+        del line[task_id]
+        if not line:
+            network.leave(ticket.user)
+        self._forget(network, ticket, line)
+        if not network.users:
+            self._turns.leave(ticket.network)
         return ticket
 
-    def _forget(self, network: _Network, ticket: Ticket) -> None:
-        del self._tickets[ticket.task_id]
-        line = network.users[ticket.user]
-        del line[ticket.task_id]
-        if not line:
-            del network.users[ticket.user]
-        left = self._waiting[ticket.user] - 1
-        if left:
-            self._waiting[ticket.user] = left
-        else:
-            del self._waiting[ticket.user]
+    def _forget(self, network: _Network, ticket: Ticket, line: Line) -> None:
+        """Strike a ticket, which its user's line holds no more, off everything else.
 
-    def _drop_if_idle(self, key: str) -> None:
-        """A network without tasks keeps no memory of its users' turns: it has but one turn itself."""
-        if not self._networks[key].turns:
-            del self._networks[key]
+        A network without tasks keeps no memory of its users' turns: it has but one turn itself.
+        """
+        del self._tickets[ticket.task_id]
+        user = ticket.user
+        if self._waiting[user] == 1:
+            del self._waiting[user]
+        else:
+            self._waiting[user] -= 1
+        if not line:
+            del network.users[user]
+            if not network.users:
+                del self._networks[ticket.network]

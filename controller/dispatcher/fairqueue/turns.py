@@ -49,12 +49,15 @@ class Round(Generic[K]):
     def __len__(self) -> int:
         return len(self._line) + len(self._back)
 
+    def __bool__(self) -> bool:
+        return bool(self._line or self._back)
+
     def __contains__(self, key: object) -> bool:
         return key in self._line or key in self._back
 
     def add(self, key: K, order: int) -> None:
         """A key that is not in it yet."""
-        if not self._line or order > self._last:
+        if order > self._last or not self._line:
             self._line[key] = self._last = order
             return
         self._back[key] = order
@@ -65,9 +68,9 @@ class Round(Generic[K]):
 
     def first(self) -> K | None:
         """The key that came first; None when there is none."""
-        in_line = next(iter(self._line), None)
         if not self._back:
-            return in_line
+            return next(iter(self._line), None)
+        in_line = next(iter(self._line), None)
         heap = self._heap
         while self._back.get(heap[0][1]) != heap[0][0]:
             heappop(heap)
@@ -87,13 +90,15 @@ class Round(Generic[K]):
 class Turns(Generic[K]):
     """Turns among keys that have something to do."""
 
-    __slots__ = ("_came", "_gone", "_next", "_now", "_room")
+    __slots__ = ("_came", "_gone", "_joined", "_next", "_now", "_room")
 
     def __init__(self) -> None:
         #: Keys that ever came as newcomers.
         self._came = 0
         self._now: Round[K] = Round()
         self._next: Round[K] = Round()
+        #: Order of the last newcomer of the round under way; later ones have not had a turn that could be had twice.
+        self._joined = 0
         #: Newcomers that may still join the round under way.
         self._room = ROOM
         #: key -> order of the keys that went away and may come back in the next round only.
@@ -107,7 +112,7 @@ class Turns(Generic[K]):
 
     def join(self, key: K) -> None:
         """The key has something to do now; does nothing if it already had."""
-        if key in self:
+        if key in self._now or key in self._next:
             return
         order = self._gone.pop(key, None)
         if order is not None:
@@ -116,13 +121,14 @@ class Turns(Generic[K]):
         self._came += 1
         if self._room:
             self._room -= 1
+            self._joined = self._came
             self._now.add(key, self._came)
         else:
             self._next.add(key, self._came)
 
     def peek(self) -> K | None:
         """The key whose turn it is; None when no key has anything to do."""
-        return (self._now if self._now else self._next).first()
+        return (self._now or self._next).first()
 
     def served(self, key: K, *, more: bool) -> None:
         """The key had its turn.
@@ -136,7 +142,7 @@ class Turns(Generic[K]):
         """
         if not self._now:
             self._now, self._next = self._next, Round()
-            self._room = max(ROOM, len(self._now))
+            self._room, self._joined = max(ROOM, len(self._now)), self._came
             self._gone.clear()
         order = self._now.remove(key)
         if more:
@@ -148,5 +154,7 @@ class Turns(Generic[K]):
         """The key has nothing to do any more, without having been served (its tasks were cancelled)."""
         if key in self._now:
             self._now.remove(key)
-        else:
-            self._gone[key] = self._next.remove(key)
+            return
+        order = self._next.remove(key)
+        if order <= self._joined:
+            self._gone[key] = order

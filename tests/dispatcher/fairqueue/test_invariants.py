@@ -130,7 +130,7 @@ class Machine(RuleBasedStateMachine):
         assert set(self.queue._networks) == networks
         for network in networks:
             assert set(self.queue._networks[network].users) == {u for n, u in self.waiting if n == network}
-        for turns in (self.queue._turns, *(part.turns for part in self.queue._networks.values())):
+        for turns in (self.queue._turns, *(n.turns for n in self.queue._networks.values() if n.turns is not None)):
             assert_lean(turns)
 
 

@@ -124,7 +124,7 @@ def test_the_tasks_of_the_old_window_stay_in_turn_with_those_of_the_new(line: Li
     line.come("b", 4)
     line.serve(2)
     line.come("a.new", 4)
-    assert line.serve(6) == "a.new1 b2 a.old2 b3 a.new2 b4"
+    assert line.serve(6) == "a.old2 b2 a.new1 b3 a.old3 b4"
 
 
 def test_a_cancelled_task_leaves_the_turn_to_its_users_next(line: Line) -> None:
