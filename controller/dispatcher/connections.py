@@ -28,6 +28,10 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
 
 
+#: Methods that aiohttp sends again by itself when a connection breaks.
+_REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+
 class _Sent(SimpleNamespace):
     """What is noted of a request while it is being sent."""
 
@@ -66,6 +70,8 @@ class Connections:
         Raises:
             aiohttp.ClientError, ConnectionError, ValueError: as aiohttp raises them.
         """
+        # Middleware costs every request something, and a POST needs none.
+        options["middlewares"] = (_once,) if method in _REPEATED else ()
         if repeatable:
             sent = _Sent()
             try:
@@ -89,6 +95,5 @@ def _session(connector: aiohttp.TCPConnector, traces: list[aiohttp.TraceConfig])
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        middlewares=(_once,),
         trace_configs=traces,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import secrets
+import os
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -90,7 +90,7 @@ class Proxy:
 
     async def _run(self, exchange: Exchange, body: Body) -> web.StreamResponse:
         state, identity = self._state, exchange.identity
-        task = state.scheduler.submit(secrets.token_hex(8), identity.user, identity.network)
+        task = state.scheduler.submit(os.urandom(8).hex(), identity.user, identity.network)
         status, answer = "cancelled", Answer()
         try:
             response = await self._attempts(exchange, task, body, answer)

@@ -92,6 +92,8 @@ class Scheduler:
             ClosingError: the dispatcher shuts down.
         """
         try:
+            if task.grant.done():
+                return task.grant.result()
             async with asyncio.timeout(limit):
                 return await task.grant
         except BaseException as error:
