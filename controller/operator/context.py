@@ -47,7 +47,6 @@ class PoolMemory:
     #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
     failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     traffic_checked_at: float = 0.0
-    traffic_level: str = ""
 
 
 @dataclass(slots=True)
