@@ -6,6 +6,8 @@ from msgspec import Meta, field
 
 from controller.api.catalog import Bundle
 from controller.api.model import ConditionModel, Metadata, Model, Rule
+from controller.api.queue import Queue
+from controller.api.records import Records
 
 
 def _text(description: str) -> Meta:
@@ -50,6 +52,22 @@ class SystemDisk(Model, frozen=True, kw_only=True):
     size_gib: Annotated[int, Meta(ge=80, le=1000, description="GiB.")] = field(default=80, name="sizeGiB")
 
 
+class Ejection(Model, frozen=True, kw_only=True):
+    """When the dispatcher leaves a server alone because of how it answers requests."""
+
+    consecutive_failures: Annotated[
+        int,
+        Meta(ge=1, le=1000, description="Requests in a row that fail or are answered with 5xx until it is ejected."),
+    ] = 5
+    base_seconds: Annotated[
+        int, Meta(ge=1, le=3600, description="Length of the first ejection; the n-th in a row takes n times as long.")
+    ] = 30
+    max_seconds: Annotated[int, Meta(ge=1, le=86400, description="Longest ejection.")] = 300
+    max_ejected_percent: Annotated[
+        int, Meta(ge=0, le=100, description="Share of the Ready servers that may be ejected at a time.")
+    ] = 50
+
+
 class Server(Model, frozen=True, kw_only=True):
     """How the application on a server is reached and probed."""
 
@@ -62,6 +80,10 @@ class Server(Model, frozen=True, kw_only=True):
     failure_threshold: Annotated[
         int, Meta(ge=1, le=100, description="Failed probes in a row that make a server Unhealthy.")
     ] = 3
+    ejection: Ejection = field(default_factory=Ejection)
+    slow_start_seconds: Annotated[
+        int, Meta(ge=0, le=3600, description="Time in which a new server's share of the tasks grows to the full one.")
+    ] = 30
     startup_timeout_seconds: Annotated[
         int, Meta(ge=1, le=86400, description="A server not Ready by then counts as failed and is destroyed.")
     ] = 900
@@ -168,62 +190,6 @@ class Scaling(Model, frozen=True, kw_only=True):
     down: Down = field(default_factory=Down)
 
 
-class Route(Model, frozen=True, kw_only=True):
-    """Which requests a rule is for, and whether they are tasks. The first route that fits wins."""
-
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,63}$", description="Name in metrics and records.")]
-    methods: Annotated[
-        tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...],
-        Meta(max_length=7, description="HTTP methods; empty: all."),
-    ] = ()
-    path_prefix: Annotated[str, Meta(pattern="^/", max_length=1024, description="Start of the path.")] = "/"
-    kind: Annotated[
-        Literal["Task", "PassThrough"],
-        _text("Task: waits in the fair queue for a GPU slot. PassThrough: forwarded at once."),
-    ] = "Task"
-    idempotent: Annotated[bool, _text("May be sent to a second server after the first one died.")] = True
-    timeout_seconds: Annotated[int, Meta(ge=1, le=86400, description="Longest time at a server.")] = 600
-
-
-class Queue(Model, frozen=True, kw_only=True):
-    """The fair queue and the dispatcher's limits."""
-
-    window_seconds: Annotated[int, Meta(ge=1, le=604800, description="Length of a user's window.")] = 3600
-    window_origin: (
-        Annotated[
-            str,
-            Meta(
-                max_length=64,
-                description="Start of window 1, RFC 3339; by default the pool's creation cut to the hour.",
-                extra_json_schema={"format": "date-time"},
-            ),
-        ]
-        | None
-    ) = None
-    share_by: Annotated[
-        Literal["Network", "User"],
-        _text("Network: addresses take turns, then their users. User: every (address, window) takes turns."),
-    ] = "Network"
-    trusted_networks: Annotated[
-        tuple[Annotated[str, Meta(max_length=64)], ...],
-        Meta(max_length=64, description="CIDRs of proxies whose X-Forwarded-For is believed."),
-    ] = ()
-    max_tasks: Annotated[int, Meta(ge=1, le=10000000, description="Waiting tasks in all; above it 429.")] = 100000
-    max_tasks_per_user: Annotated[
-        int, Meta(ge=1, le=10000000, description="Waiting tasks of one user; above it 429.")
-    ] = 1000
-    max_wait_seconds: Annotated[
-        int, Meta(ge=1, le=604800, description="A task that waited longer is answered with 503.")
-    ] = 3600
-    max_body_bytes: Annotated[int, Meta(ge=1, le=10737418240, description="Largest request body; above it 413.")] = (
-        104857600
-    )
-    routes: Annotated[
-        tuple[Route, ...],
-        Meta(max_length=64, description="By default POST, PUT and PATCH are tasks and all else passes through."),
-    ] = ()
-
-
 class Thresholds(Model, frozen=True, kw_only=True):
     """Month-to-date traffic in GB at which each level begins."""
 
@@ -274,6 +240,7 @@ class GpuPoolSpec(Model, frozen=True, kw_only=True):
     metrics: Metrics = field(default_factory=Metrics)
     scaling: Scaling = field(default_factory=Scaling)
     queue: Queue = field(default_factory=Queue)
+    records: Records = field(default_factory=Records)
     traffic: Traffic = field(default_factory=Traffic)
     deletion_policy: Annotated[
         Literal["Terminate", "Orphan"], _text("What happens to the instances when the pool is deleted.")

@@ -8,7 +8,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from controller.api.gpupool import Route
+from controller.api.queue import Route
 from controller.dispatcher import headers
 from controller.dispatcher.connections import CONNECT_SECONDS, Connections, Payload
 from controller.dispatcher.identity import Identity

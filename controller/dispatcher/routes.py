@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from controller.api.gpupool import Route
+from controller.api.queue import Route
 
 TASK_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 #: What a request that changes something is, where no route says otherwise.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.api.gpupool import Route
+from controller.api.queue import Route
 from controller.dispatcher.routes import classify
 
 ROUTES = (

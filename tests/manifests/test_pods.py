@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from controller.api.gpupool import GpuPool, Route
+from controller.api.gpupool import GpuPool
 from controller.api.metrics import ADMIN_PORT, DATA_PORT
 from controller.api.model import Metadata
+from controller.api.queue import Route
 from controller.cli import COMMANDS
 from controller.cloud.tencent.settings import ENV_SECRET_ID, ENV_SECRET_KEY, MAX_TIMEOUT_S
 from controller.dispatcher import main as dispatcher_command
