@@ -1,6 +1,6 @@
-"""One request to one server and its answer back: streamed, to the letter, and cut where it cannot be whole."""
+"""One request to one server: to the letter, sent as often as it may be, and what can go wrong with it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import aiohttp
@@ -55,11 +55,23 @@ class Exchange:
     trusted: bool
 
 
-@dataclass(slots=True)
-class Answer:
-    """Whether the client has been sent anything of the answer."""
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as it is sent to a server, as often as it takes."""
 
-    begun: bool = False
+    method: str
+    #: Path and query, to the letter.
+    target: str
+    #: Without Content-Length.
+    headers: CIMultiDict[str]
+    #: Makes the body; None: there is none.
+    payload: Payload | None
+    #: Bytes of the body, where known.
+    length: int | None
+    #: Whether a server may get the request twice.
+    repeatable: bool
+    #: Seconds the server may be silent.
+    idle: float | None = None
 
 
 class Upload:
@@ -89,14 +101,14 @@ class Upload:
             raise
 
 
-def url(server: Server, exchange: Exchange) -> URL:
+def url(server: Server, target: str) -> URL:
     """Where a request goes at a server; nothing is quoted anew.
 
     Raises:
         UnsendableError: that is no URL.
     """
     try:
-        return URL(server.spec.address + exchange.target, encoded=True)
+        return URL(server.spec.address + target, encoded=True)
     except ValueError as error:
         raise UnsendableError(f"the request target is no URL: {error}") from error
 
@@ -109,46 +121,23 @@ def request_headers(exchange: Exchange) -> CIMultiDict[str]:
     )
 
 
-async def forward(
-    connections: Connections,
-    server: Server,
-    exchange: Exchange,
-    body: Payload | None,
-    *,
-    extra: Mapping[str, str],
-    answer: Answer,
-    length: int | None,
-    repeatable: bool,
-    idle: float | None = None,
-) -> web.StreamResponse:
-    """Send the request, stream the answer.
-
-    Args:
-        connections: to the servers.
-        server: where to.
-        exchange: the request.
-        body: makes its body.
-        extra: headers to add to the answer.
-        answer: told when the answer begins.
-        length: bytes of the body, where known.
-        repeatable: whether the server may get the request twice.
-        idle: seconds the server may be silent.
+async def send(connections: Connections, server: Server, outgoing: Outgoing) -> aiohttp.ClientResponse:
+    """Send a request; returns the answer, whose body has not been read yet.
 
     Raises:
-        ServerLostError, ServerSilentError: before the answer began.
-        AnswerBrokeError: after it began.
+        ServerLostError, ServerSilentError: there is no answer.
         UnsendableError: the server is not to blame.
-        ConnectionError: the client went away.
     """
-    request, sent = exchange.request, request_headers(exchange)
-    if length is not None and body is not None:
-        sent["Content-Length"] = str(length)
+    sent, idle = outgoing.headers, outgoing.idle
+    if outgoing.length is not None and outgoing.payload is not None:
+        sent = sent.copy()
+        sent["Content-Length"] = str(outgoing.length)
     try:
-        upstream = await connections.request(
-            request.method,
-            url(server, exchange),
-            body=body,
-            repeatable=repeatable,
+        return await connections.request(
+            outgoing.method,
+            url(server, outgoing.target),
+            body=outgoing.payload,
+            repeatable=outgoing.repeatable,
             headers=sent,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle),
@@ -163,45 +152,6 @@ async def forward(
         raise ServerLostError(f"{server.spec.name} did not answer: {error}") from error
     except ValueError as error:
         raise UnsendableError(f"a header of the request cannot be sent on: {error}") from error
-    async with upstream:
-        return await _stream(request, server, upstream, extra, answer)
-
-
-async def _stream(
-    request: web.BaseRequest,
-    server: Server,
-    upstream: aiohttp.ClientResponse,
-    extra: Mapping[str, str],
-    answer: Answer,
-) -> web.StreamResponse:
-    response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-    response.headers.update(headers.to_client(upstream.headers, extra))
-    answer.begun = True
-    await response.prepare(request)
-    if request.method != "HEAD" and upstream.status not in (204, 304):
-        while chunk := await _next(server, upstream):
-            await response.write(chunk)
-    await response.write_eof()
-    return response
-
-
-async def _next(server: Server, upstream: aiohttp.ClientResponse) -> bytes:
-    """The next part of the answer; empty at its end."""
-    try:
-        return await upstream.content.readany()
-    except (aiohttp.ClientError, ConnectionError) as error:
-        raise AnswerBrokeError(f"{server.spec.name} broke off in the middle of its answer: {error}") from error
-
-
-def cut(request: web.BaseRequest) -> ConnectionResetError:
-    """Cut the client's connection, and what to raise then.
-
-    Nothing else tells a client that the rest of an answer will not come: a second status line would be taken for a
-    part of the first answer's body, and an orderly end for its end.
-    """
-    if request.transport is not None:
-        request.transport.abort()
-    return ConnectionResetError("the answer could not be completed")
 
 
 async def invite_body(request: web.BaseRequest) -> None:

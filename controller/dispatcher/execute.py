@@ -1,0 +1,193 @@
+"""The executor: runs a task at servers until one has answered it, whoever wants the answer.
+
+It knows no client connection. What the answer goes into is a `Sink`: the client's stream, or a store. Attempts,
+retries, limits in time, the release of the slot, and the one place where a task ends are here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiohttp import web
+
+from controller.api.queue import Queue, Route
+from controller.dispatcher import headers
+from controller.dispatcher.admission import closing, drain_time
+from controller.dispatcher.answer import Sink
+from controller.dispatcher.connections import Connections
+from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError, UnsendableError, send
+from controller.dispatcher.identity import Identity
+from controller.dispatcher.problems import problem
+from controller.dispatcher.scheduler import ClosingError, ExpiredError, Task
+from controller.dispatcher.servers import Server
+from controller.dispatcher.state import State
+
+logger = logging.getLogger(__name__)
+
+TaskStatus = Literal["success", "failed", "cancelled", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A queued task and what running it takes."""
+
+    task: Task
+    identity: Identity
+    route: Route
+    queue: Queue
+    outgoing: Outgoing
+    sink: Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a task ended."""
+
+    status: TaskStatus
+    #: Why it is no success.
+    reason: str | None = None
+    #: The answer that the dispatcher gives in place of a server's; None: the sink has a server's.
+    problem: web.Response | None = None
+    #: The server's answer broke off in its middle: nothing that follows can be told from the answer.
+    broke: bool = False
+
+
+class Executor:
+    """Runs tasks. One per process."""
+
+    def __init__(self, state: State, connections: Connections) -> None:
+        self._state = state
+        self._connections = connections
+
+    async def run(self, job: Job) -> Outcome:
+        """Wait for the task's turns, run it, and book its end.
+
+        Raises:
+            asyncio.CancelledError, ConnectionError: who wanted the answer has gone; the task is booked as cancelled.
+        """
+        outcome = Outcome("cancelled", "the client went away")
+        try:
+            outcome = await self._until_ended(job)
+            if outcome.problem is None and not outcome.broke:
+                ended = outcome
+                outcome = Outcome("cancelled", "the client went away during the answer")
+                await job.sink.finish()
+                outcome = ended
+            return outcome
+        finally:
+            self._ended(job, outcome)
+
+    async def _until_ended(self, job: Job) -> Outcome:
+        try:
+            return await self._attempts(job)
+        except ExpiredError:
+            limit = job.queue.max_wait_seconds
+            detail = f"no server was free within {limit} s (queue.maxWaitSeconds)"
+            retry_after = drain_time(self._state.scheduler, self._state.scheduler.waiting)
+            return Outcome("expired", detail, problem(503, "Waited too long", detail, retry_after=retry_after))
+        except ClosingError:
+            return Outcome("cancelled", "the dispatcher shut down", closing(self._state))
+        except AnswerBrokeError as error:
+            logger.warning("task %s: %s", job.task.task_id, error)
+            return Outcome("failed", str(error), broke=True)
+
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        """The one place where a task ends."""
+        self._state.metrics.tasks.labels(outcome.status).inc()
+        answered = job.sink.begun and outcome.status in ("success", "failed")
+        self._state.scheduler.finish(job.task, answered=answered)
+
+    async def _attempts(self, job: Job) -> Outcome:
+        scheduler, task, limit = self._state.scheduler, job.task, float(job.queue.max_wait_seconds)
+        while True:
+            server = await scheduler.granted(task, limit)
+            if not task.tried:
+                self._state.metrics.wait.observe((task.started or task.submitted) - task.submitted)
+            try:
+                return await self._at(server, job)
+            except ServerLostError as error:
+                logger.warning("task %s: %s", task.task_id, error)
+                refused = self._not_again(server, job, error)
+                if refused is not None:
+                    return Outcome("failed", refused, problem(502, "Server failed", refused))
+                self._state.metrics.retries.inc()
+                scheduler.retry(task, server)
+            except UnsendableError as error:
+                return Outcome("failed", str(error), problem(400, "Malformed request", str(error)))
+
+    def _not_again(self, server: Server, job: Job, error: ServerLostError) -> str | None:
+        """Why the task may not be given to another server; None if it may."""
+        if error.sent and not job.route.idempotent:
+            return f"{error}; the route is not idempotent, so it was not repeated"
+        if not self._state.scheduler.can_retry({*job.task.tried, server.spec.name}):
+            return f"{error}; no other server is left to try"
+        return None
+
+    async def _at(self, server: Server, job: Job) -> Outcome:
+        """Run a task at a server, and release the slot when the server's side is closed."""
+        clock, scheduler, task = asyncio.get_running_loop().time, self._state.scheduler, job.task
+        began, seconds = clock(), None
+        try:
+            if not scheduler.has(server):
+                raise ServerLostError(f"{server.spec.name} was withdrawn", sent=False)
+            late = await self._limited(server, job, self._send(server, job))
+            took = clock() - began
+            self._state.metrics.duration.observe(took)
+            server.failures = 0
+            if late is not None:
+                server.errors += 1
+                return Outcome("failed", late, problem(504, "Task timed out", late))
+            if job.sink.status < 500:
+                seconds = took
+                return Outcome("success")
+            server.errors += 1
+            return Outcome("failed", f"{server.spec.name} answered with status {job.sink.status}")
+        except (ServerLostError, AnswerBrokeError):
+            self.blame(server)
+            raise
+        finally:
+            scheduler.release(task, server, seconds=seconds)
+
+    async def _send(self, server: Server, job: Job) -> None:
+        async with await send(self._connections, server, job.outgoing) as upstream:
+            await job.sink.take(server, upstream, headers.about_task(job.task, server))
+
+    async def _limited(self, server: Server, job: Job, work: Coroutine[Any, Any, None]) -> str | None:
+        """The work, unless its time is over or the pool withdraws the server.
+
+        Returns:
+            What is wrong if the time is over and nothing of an answer has left; None if the work is done.
+
+        Raises:
+            ServerLostError: the server was withdrawn before its answer began.
+            AnswerBrokeError: the work was stopped in the middle of its answer.
+        """
+        withdrawn, seconds = False, job.route.timeout_seconds
+
+        def withdraw() -> None:
+            nonlocal withdrawn
+            if not limit.expired():
+                withdrawn = True
+                limit.reschedule(0.0)
+
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                with self._state.scheduler.told_if_gone(server, withdraw):
+                    await work
+            return None
+        except TimeoutError as error:
+            why = f"{server.spec.name} " + ("was withdrawn" if withdrawn else f"did not finish within {seconds:g} s")
+            if job.sink.begun:
+                raise AnswerBrokeError(why) from error
+            if withdrawn:
+                raise ServerLostError(why) from error
+            return why
+
+    def blame(self, server: Server) -> None:
+        """A failed request counts like a failed probe, so that a dead server is left alone before the next probe."""
+        view = self._state.view
+        threshold = view.spec.server.failure_threshold if view else 1
+        if self._state.scheduler.has(server) and server.noted(good=False, threshold=threshold):
+            logger.warning("server %s is down: %d requests failed in a row", server.spec.name, threshold)

@@ -1,0 +1,143 @@
+"""Pass-through: what is no task goes at once to the server that the client's network always gets; WebSockets too."""
+
+import logging
+from typing import Final
+
+from aiohttp import web
+
+from controller.dispatcher import headers, websocket
+from controller.dispatcher.admission import declared_too_large, malformed, too_large, unread
+from controller.dispatcher.answer import ClientSink, cut
+from controller.dispatcher.connections import Connections
+from controller.dispatcher.execute import Executor
+from controller.dispatcher.forward import (
+    AnswerBrokeError,
+    Exchange,
+    Outgoing,
+    ServerLostError,
+    ServerSilentError,
+    UnsendableError,
+    Upload,
+    invite_body,
+    request_headers,
+    send,
+    url,
+)
+from controller.dispatcher.problems import problem
+from controller.dispatcher.servers import Server
+from controller.dispatcher.spool import BodyTooLargeError
+from controller.dispatcher.state import State
+
+logger = logging.getLogger(__name__)
+
+#: A pass-through connection on which the server says nothing for so long is given up.
+PASS_IDLE_SECONDS: Final = 300.0
+
+
+class PassThrough:
+    """Forwards requests that are no tasks."""
+
+    def __init__(
+        self, state: State, connections: Connections, executor: Executor, websockets: set[web.WebSocketResponse]
+    ) -> None:
+        self._state = state
+        self._connections = connections
+        self._executor = executor
+        self._websockets = websockets
+
+    async def handle(self, exchange: Exchange) -> web.StreamResponse:
+        """Forward a request at once, to the server that this network always gets."""
+        state, request = self._state, exchange.request
+        refused = declared_too_large(state, exchange)
+        if refused is not None:
+            return unread(request, refused)
+        server = state.scheduler.servers.for_network(exchange.identity.network)
+        if server is None:
+            state.metrics.passed.labels("no_server").inc()
+            detail = f"no server of pool {state.pool} is Ready"
+            return unread(request, problem(503, "No server yet", detail, retry_after=30))
+        server.passing += 1
+        outcome = "failed"
+        try:
+            socket = headers.is_websocket(request.method, request.headers)
+            response = await (self._websocket(server, exchange) if socket else self._pass(server, exchange))
+            outcome = "ok" if response.status < 500 else "failed"
+            return response
+        finally:
+            server.passing -= 1
+            state.metrics.passed.labels(outcome).inc()
+
+    async def _pass(self, server: Server, exchange: Exchange) -> web.StreamResponse:
+        request, limit = exchange.request, exchange.view.spec.queue.max_body_bytes
+        upload, sink = Upload(request.content, limit), ClientSink(request)
+        if request.can_read_body:
+            await invite_body(request)
+        try:
+            async with await send(self._connections, server, _outgoing(exchange, upload)) as upstream:
+                await sink.take(server, upstream, {})
+            await sink.finish()
+            return sink.response
+        except (ServerLostError, ServerSilentError) as error:
+            return self._lost(server, upload, limit, error)
+        except UnsendableError as error:
+            return problem(400, "Malformed request", str(error))
+        except AnswerBrokeError as error:
+            logger.warning("%s %s: %s", request.method, request.path, error)
+            raise cut(request) from error
+
+    def _lost(
+        self, server: Server, upload: Upload, limit: int, error: ServerLostError | ServerSilentError
+    ) -> web.Response:
+        """The answer when there is none of the server: its fault, or the client's whose body was none."""
+        if isinstance(upload.error, BodyTooLargeError):
+            return too_large(self._state, limit)
+        if upload.error is not None:
+            return malformed(upload.error)
+        self._executor.blame(server)
+        if isinstance(error, ServerSilentError):
+            return problem(504, "Server timed out", str(error))
+        return problem(502, "Server failed", str(error))
+
+    async def _websocket(self, server: Server, exchange: Exchange) -> web.StreamResponse:
+        """Both directions until either side closes."""
+        request, limit = exchange.request, exchange.view.spec.queue.max_body_bytes
+        protocols = websocket.offered_protocols(request)
+        if not web.WebSocketResponse(protocols=protocols).can_prepare(request).ok:
+            return problem(
+                400, "Malformed request", "the WebSocket handshake is incomplete, or of another version than 13"
+            )
+        sent = request_headers(exchange)
+        for name in [n for n in sent if n.lower().startswith("sec-websocket-")]:
+            sent.popall(name, None)
+        try:
+            where = url(server, exchange.target)
+            upstream = await websocket.connect(self._connections.fresh, where, sent, protocols, limit)
+        except websocket.RefusedError as error:
+            return problem(error.status if error.status >= 400 else 502, "Server refused", str(error))
+        except ServerLostError as error:
+            return problem(502, "Server failed", f"{server.spec.name}: {error}")
+        except UnsendableError as error:
+            return problem(400, "Malformed request", str(error))
+        async with upstream:
+            downstream = websocket.accept(upstream, limit)
+            await downstream.prepare(request)
+            self._websockets.add(downstream)
+            try:
+                await websocket.relay(downstream, upstream)
+            finally:
+                self._websockets.discard(downstream)
+            return downstream
+
+
+def _outgoing(exchange: Exchange, upload: Upload) -> Outgoing:
+    request = exchange.request
+    payload = upload.chunks if request.can_read_body else None
+    return Outgoing(
+        request.method,
+        exchange.target,
+        request_headers(exchange),
+        payload,
+        request.content_length,
+        repeatable=payload is None and request.method in ("GET", "HEAD", "OPTIONS"),
+        idle=PASS_IDLE_SECONDS,
+    )
