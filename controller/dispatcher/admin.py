@@ -1,15 +1,75 @@
 """The admin port, for the cluster only: metrics, probes, and a look into the queue."""
 
-from typing import Any
+import hmac
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from controller.dispatcher.problems import problem
 from controller.dispatcher.state import State
 
+#: The kubelet asks these and has no token; they tell nothing but yes and no.
+OPEN: Final = frozenset({"/-/healthy", "/-/ready"})
 
-def make_admin(state: State) -> web.Application:
-    """The application of the admin port."""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class AdminToken:
+    """The bearer token of the admin port, in a file that may be replaced while the process runs (a Secret's volume)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.read()
+
+    def read(self) -> bytes:
+        """The token as the file has it now.
+
+        Raises:
+            ValueError: there is none; the message names the file.
+        """
+        try:
+            token = self._path.read_bytes().strip()
+        except OSError as error:
+            raise ValueError(f"--admin-token-file {self._path}: {error.strerror}") from error
+        if not token:
+            raise ValueError(f"--admin-token-file {self._path}: the file is empty")
+        return token
+
+    def allows(self, authorization: str) -> bool:
+        """Whether this `Authorization` header carries the token; compared in constant time.
+
+        Raises:
+            ValueError: there is no token to compare with.
+        """
+        scheme, _, given = authorization.partition(" ")
+        sent = given.strip().encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(sent, self.read()) and scheme.lower() == "bearer"
+
+
+def _guard(token: AdminToken) -> Middleware:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in OPEN:
+            return await handler(request)
+        try:
+            allowed = token.allows(request.headers.get("Authorization", ""))
+        except ValueError as error:
+            return problem(503, "Token not readable", str(error))
+        if allowed:
+            return await handler(request)
+        refused = problem(401, "Token missing or wrong", "send `Authorization: Bearer TOKEN`, of --admin-token-file")
+        refused.headers["WWW-Authenticate"] = 'Bearer realm="haipool"'
+        return refused
+
+    return guard
+
+
+def make_admin(state: State, token: AdminToken | None = None) -> web.Application:
+    """The application of the admin port; with a token, everything but the probes asks for it."""
 
     async def healthy(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -25,7 +85,7 @@ def make_admin(state: State) -> web.Application:
     async def queue(_: web.Request) -> web.Response:
         return web.json_response(inspect(state))
 
-    app = web.Application()
+    app = web.Application(middlewares=[_guard(token)] if token else [])
     app.router.add_get("/metrics", make_aiohttp_handler(state.metrics.registry))
     app.router.add_get("/-/healthy", healthy)
     app.router.add_get("/-/ready", ready)

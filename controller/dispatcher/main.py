@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8080, help="data port (default: %(default)s; 0: any)")
     parser.add_argument("--admin-host", default="0.0.0.0", help="address of the admin port (default: all)")
     parser.add_argument("--admin-port", type=int, default=9090, help="admin port (default: %(default)s; 0: any)")
+    parser.add_argument(
+        "--admin-token-file", metavar="FILE", help="bearer token that the admin port asks for, probes excepted"
+    )
     parser.add_argument("--spool", metavar="DIR", help="folder for large request bodies (default: the system's)")
     parser.add_argument(
         "--grace", type=float, default=600.0, metavar="SECONDS", help="time for running tasks at the end (%(default)s)"

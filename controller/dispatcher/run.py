@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 
 from controller.command import CommandError
-from controller.dispatcher.admin import make_admin
+from controller.dispatcher.admin import AdminToken, make_admin
 from controller.dispatcher.app import DataServer
 from controller.dispatcher.health import HealthChecks
 from controller.dispatcher.metrics import DispatcherMetrics
@@ -61,12 +61,13 @@ async def _serve(args: argparse.Namespace) -> int:
         started_at=time.time(),
     )
     state.metrics.attach(state)
+    token = AdminToken(Path(args.admin_token_file)) if args.admin_token_file else None
     async with AsyncExitStack() as stack:
         watcher = await _watcher(args, state, stack)
         proxy, health = Proxy(state), HealthChecks(state)
         stack.push_async_callback(proxy.close)
         stack.push_async_callback(health.close)
-        await _listen(web.AppRunner(make_admin(state), access_log=None, shutdown_timeout=1.0), stack,
+        await _listen(web.AppRunner(make_admin(state, token), access_log=None, shutdown_timeout=1.0), stack,
             (args.admin_host, args.admin_port), "admin")  # fmt: skip
         last = min(LAST_SECONDS, args.grace)
         await _listen(web.ServerRunner(DataServer(state, proxy), shutdown_timeout=last), stack,
