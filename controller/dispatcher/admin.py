@@ -10,6 +10,7 @@ from aiohttp.typedefs import Middleware
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from controller.dispatcher.problems import problem
+from controller.dispatcher.scheduler import Start
 from controller.dispatcher.state import State
 
 #: The kubelet asks these and has no token; they tell nothing but yes and no.
@@ -118,5 +119,11 @@ def inspect(state: State) -> dict[str, Any]:
             }
             for s in scheduler.servers
         ],
-        "recentStarts": list(scheduler.recent)[-100:],
+        "recentStarts": [_start(start) for start in tuple(scheduler.recent)[-100:]],
     }
+
+
+def _start(start: Start) -> dict[str, Any]:
+    fields = start._asdict()
+    fields["waitSeconds"] = round(fields.pop("wait"), 6)
+    return fields

@@ -17,6 +17,7 @@ from controller.dispatcher import headers
 from controller.dispatcher.admission import closing, drain_time
 from controller.dispatcher.answer import Sink
 from controller.dispatcher.connections import Connections
+from controller.dispatcher.deadlines import Deadlines
 from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError, UnsendableError, send
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.problems import problem
@@ -60,6 +61,12 @@ class Executor:
     def __init__(self, state: State, connections: Connections) -> None:
         self._state = state
         self._connections = connections
+        self._deadlines = Deadlines()
+        state.scheduler.on_gone = self._deadlines.withdraw
+
+    def close(self) -> None:
+        """No work is under way any more."""
+        self._deadlines.close()
 
     async def run(self, job: Job) -> Outcome:
         """Wait for the task's turns, run it, and book its end.
@@ -95,7 +102,7 @@ class Executor:
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         """The one place where a task ends."""
-        self._state.metrics.tasks.labels(outcome.status).inc()
+        self._state.metrics.ended[outcome.status].inc()
         answered = job.sink.begun and outcome.status in ("success", "failed")
         self._state.scheduler.finish(job.task, answered=answered)
 
@@ -164,26 +171,22 @@ class Executor:
             ServerLostError: the server was withdrawn before its answer began.
             AnswerBrokeError: the work was stopped in the middle of its answer.
         """
-        withdrawn, seconds = False, job.route.timeout_seconds
-
-        def withdraw() -> None:
-            nonlocal withdrawn
-            if not limit.expired():
-                withdrawn = True
-                limit.reschedule(0.0)
-
+        seconds, running = job.route.timeout_seconds, self._deadlines.begin(server, job.route.timeout_seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
-                with self._state.scheduler.told_if_gone(server, withdraw):
-                    await work
+            await work
             return None
-        except TimeoutError as error:
-            why = f"{server.spec.name} " + ("was withdrawn" if withdrawn else f"did not finish within {seconds:g} s")
+        except asyncio.CancelledError as error:
+            if not running.is_ours():
+                raise
+            why = f"{server.spec.name} "
+            why += "was withdrawn" if running.withdrawn else f"did not finish within {seconds:g} s"
             if job.sink.begun:
                 raise AnswerBrokeError(why) from error
-            if withdrawn:
+            if running.withdrawn:
                 raise ServerLostError(why) from error
             return why
+        finally:
+            self._deadlines.end(running)
 
     def blame(self, server: Server) -> None:
         """A failed request counts like a failed probe, so that a dead server is left alone before the next probe."""

@@ -44,8 +44,8 @@ class DispatcherMetrics:
             "haipool_passthrough_requests_total", "Pass-through requests.", ["outcome"], registry=self.registry
         )
         self.retries = Counter("haipool_task_retries_total", "Tasks sent to another server.", registry=self.registry)
-        for status in ("success", "failed", "cancelled", "expired"):
-            self.tasks.labels(status)
+        #: Ended tasks by status; there from the start, since a rate needs its zero.
+        self.ended = {status: self.tasks.labels(status) for status in ("success", "failed", "cancelled", "expired")}
 
     def attach(self, state: "State") -> None:
         """Export the state's gauges too."""

@@ -1,8 +1,10 @@
 """What happens to a request: a task waits for its turn and a slot, anything else goes to a server at once."""
 
 import asyncio
+import itertools
 import logging
 import os
+from collections.abc import Iterator
 
 from aiohttp import WSCloseCode, web
 
@@ -28,10 +30,12 @@ class Proxy:
         self._spool = Spool(state.spool)
         self._websockets: set[web.WebSocketResponse] = set()
         self.executor = Executor(state, self._connections)
+        self._ids = task_ids()
         self._passing = PassThrough(state, self._connections, self.executor, self._websockets)
 
     async def close(self) -> None:
         """Close the connections to the servers."""
+        self.executor.close()
         await self._connections.close()
 
     async def close_websockets(self) -> None:
@@ -74,12 +78,18 @@ class Proxy:
 
     async def _run(self, exchange: Exchange, body: Body) -> web.StreamResponse:
         identity, sink = exchange.identity, ClientSink(exchange.request)
-        task = self._state.scheduler.submit(os.urandom(8).hex(), identity.user, identity.network)
+        task = self._state.scheduler.submit(next(self._ids), identity.user, identity.network)
         job = Job(task, identity, exchange.route, exchange.view.spec.queue, outgoing(exchange, body), sink)
         outcome = await self.executor.run(job)
         if outcome.broke:
             raise cut(exchange.request)
         return outcome.problem or sink.response
+
+
+def task_ids() -> Iterator[str]:
+    """Ids for tasks: unique among all dispatchers, and in the order of coming."""
+    process = os.urandom(6).hex()
+    return (f"{process}-{number:x}" for number in itertools.count(1))
 
 
 def outgoing(exchange: Exchange, body: Body) -> Outgoing:

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from controller.dispatcher.fairqueue import FairQueue, Ticket
 from controller.dispatcher.servers import Server, Servers, ServerSpec
@@ -41,6 +40,18 @@ class Task:
     tried: set[str] = field(default_factory=set)
 
 
+class Start(NamedTuple):
+    """A start, as it is kept for inspection."""
+
+    start: int
+    task: str
+    user: str
+    number: int
+    server: str
+    #: Seconds.
+    wait: float
+
+
 class Scheduler:
     """Admission, turns, slots. All methods run on the event loop; none waits except `granted`."""
 
@@ -48,7 +59,7 @@ class Scheduler:
         self.servers = Servers()
         self.queue = FairQueue()
         self.responses = ResponseWindow(60.0)
-        self.recent: deque[dict[str, object]] = deque(maxlen=RECENT_STARTS)
+        self.recent: deque[Start] = deque(maxlen=RECENT_STARTS)
         self.total_response = False
         self.started = 0
         self._clock = clock
@@ -56,7 +67,8 @@ class Scheduler:
         self._numbers: dict[str, int] = {}
         #: Tasks whose server failed, and that wait for another one.
         self._ahead: list[Task] = []
-        self._on_gone: dict[str, set[Callable[[], None]]] = {}
+        #: Told of each server that the pool has withdrawn: whoever waits for its answer waits in vain.
+        self.on_gone: Callable[[Server], None] = lambda _: None
         #: Set while no task is here, neither waiting nor running.
         self.idle = asyncio.Event()
         self.idle.set()
@@ -115,8 +127,9 @@ class Scheduler:
 
     def pump(self) -> None:
         """Give every free slot to the task whose turn it is."""
-        for task in tuple(self._ahead):
-            self._grant_retry(task)
+        if self._ahead:
+            for task in tuple(self._ahead):
+                self._grant_retry(task)
         while self.queue:
             ticket = self.queue.peek()
             server = self.servers.choose()
@@ -144,16 +157,8 @@ class Scheduler:
         task.start_number = self.started
         if not self.total_response:
             self.responses.add(now, now - task.submitted)
-        self.recent.append(
-            {
-                "start": task.start_number,
-                "task": task.task_id,
-                "user": task.user,
-                "number": task.number,
-                "server": server.spec.name,
-                "waitSeconds": round(now - task.submitted, 6),
-            }
-        )
+        wait = now - task.submitted
+        self.recent.append(Start(task.start_number, task.task_id, task.user, task.number, server.spec.name, wait))
         self._occupy(task, server)
 
     def _occupy(self, task: Task, server: Server) -> None:
@@ -206,26 +211,12 @@ class Scheduler:
     def update_servers(self, specs: list[ServerSpec]) -> None:
         """Take over the pool's servers; whoever waits for one that is gone is told so."""
         for server in self.servers.update(specs):
-            for tell in tuple(self._on_gone.pop(server.spec.uid, ())):
-                tell()
+            self.on_gone(server)
         self.pump()
 
     def has(self, server: Server) -> bool:
         """Whether the pool still has this very server."""
         return self.servers.get(server.spec.name) is server
-
-    @contextmanager
-    def told_if_gone(self, server: Server, tell: Callable[[], None]) -> Iterator[None]:
-        """Have `tell` called if the pool withdraws this server meanwhile."""
-        uid = server.spec.uid
-        watchers = self._on_gone.setdefault(uid, set())
-        watchers.add(tell)
-        try:
-            yield
-        finally:
-            watchers.discard(tell)
-            if not watchers and self._on_gone.get(uid) is watchers:
-                del self._on_gone[uid]
 
     # --- figures -------------------------------------------------------------------------------------------------
 

@@ -48,10 +48,12 @@ class Spool:
         """
         body = Body(self)
         try:
+            if content.is_eof():
+                # All of it is here already, as most prompts are by the time their request is looked at.
+                await body.take(content.read_nowait(), limit)
+                return body
             async for chunk in content.iter_any():
-                if body.size + len(chunk) > limit:
-                    raise BodyTooLargeError
-                await body.add(chunk)
+                await body.take(chunk, limit)
         except BaseException:
             body.close()
             raise
@@ -66,6 +68,17 @@ class Body:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self.size = 0
+
+    async def take(self, chunk: bytes, limit: int) -> None:
+        """Append to the body, which may become so many bytes long.
+
+        Raises:
+            BodyTooLargeError: it would be longer.
+            SpoolError: the disk does not take it.
+        """
+        if self.size + len(chunk) > limit:
+            raise BodyTooLargeError
+        await self.add(chunk)
 
     async def add(self, chunk: bytes) -> None:
         """Append to the body.

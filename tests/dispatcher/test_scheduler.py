@@ -175,10 +175,10 @@ async def test_when_a_server_is_withdrawn_its_tasks_are_told_and_its_successor_s
     scheduler.update_servers([spec("s", uid="1")])
     task = submit(scheduler, "a")
     old = await scheduler.granted(task, 10)
-    told = []
-    with scheduler.told_if_gone(old, lambda: told.append("gone")):
-        scheduler.update_servers([spec("s", uid="2")])
-    assert told == ["gone"]
+    told: list[Server] = []
+    scheduler.on_gone = told.append
+    scheduler.update_servers([spec("s", uid="2")])
+    assert told == [old]
     assert not scheduler.has(old)
     successor = scheduler.servers.get("s")
     assert successor is not None
@@ -274,6 +274,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.loop = looptime.new_event_loop()
         self.scheduler = Scheduler(self.loop.time)
+        self.scheduler.on_gone = self._tell
         self.clients: list[Client] = []
         self.every_server: list[Server] = []
         self.specs: dict[str, ServerSpec] = {}
@@ -290,7 +291,6 @@ class Machine(RuleBasedStateMachine):
         assert self.scheduler.idle.is_set()
         assert self.scheduler.waiting == 0
         assert not self.scheduler._tasks
-        assert not self.scheduler._on_gone
         self.loop.close()
 
     async def _life(self, client_number: int, user: str, limit: float) -> str:
@@ -306,8 +306,7 @@ class Machine(RuleBasedStateMachine):
                     if not scheduler.has(server):
                         end = "lost"
                     else:
-                        with scheduler.told_if_gone(server, lambda: self._resolve(client, "lost")):
-                            end = await client.fate
+                        end = await client.fate
                     client.fate = self.loop.create_future()
                     if end == "done":
                         seconds = 1.0
@@ -322,6 +321,11 @@ class Machine(RuleBasedStateMachine):
             return "expired"
         finally:
             scheduler.finish(task, answered=False)
+
+    def _tell(self, gone: Server) -> None:
+        for client in self.clients:
+            if client.at is gone:
+                self._resolve(client, "lost")
 
     @staticmethod
     def _resolve(client: Client, how: str) -> None:
