@@ -92,6 +92,15 @@ class Server(Model, frozen=True, kw_only=True):
     system_disk: SystemDisk | None = None
 
 
+class SecretKey(Model, frozen=True, kw_only=True):
+    """A value in a Secret of the pool's namespace."""
+
+    name: Annotated[
+        str, Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253, description="Name of the Secret.")
+    ]
+    key: Annotated[str, Meta(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253, description="Key in the Secret.")] = "token"
+
+
 class Metrics(Model, frozen=True, kw_only=True):
     """Where the operator finds the dispatcher's metrics; by default the Service `{pool}-dispatcher-headless`."""
 
@@ -116,6 +125,7 @@ class Metrics(Model, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    token_secret: SecretKey | None = None
 
 
 class Cpu(Model, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from controller.operator.objects import Objects
 from controller.operator.presets import Presets
 from controller.operator.scrape import Scraper
 from controller.operator.store import Shelf, Store
+from controller.operator.tokens import Tokens
 from controller.operator.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Operator:
             cloud=measured,
             view=CloudView(measured, time.time, settings.cloud_interval),
             cpu=CpuMonitor(measured, time.time),
-            scraper=Scraper(time.time, settings.dispatcher_url),
+            scraper=Scraper(time.time, settings.dispatcher_url, Tokens(kube, time.time)),
             metrics=metrics,
             probes=aiohttp.ClientSession(),
         )

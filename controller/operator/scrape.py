@@ -6,7 +6,7 @@ know is unknown.
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import aiohttp
@@ -15,6 +15,7 @@ from prometheus_client.samples import Sample
 
 from controller.api import metrics
 from controller.api.gpupool import GpuPool
+from controller.operator.tokens import TokenError, Tokens
 from controller.scaling.replicas import ReplicaReading, Scrape, ServerReading, plausible
 
 #: A dispatcher answers from memory; one that takes longer is in trouble.
@@ -30,8 +31,11 @@ class ScrapeError(Exception):
 class Scraper:
     """Finds and reads the dispatcher replicas of a pool."""
 
-    def __init__(self, clock: Callable[[], float], dispatcher_url: str | None = None) -> None:
+    def __init__(
+        self, clock: Callable[[], float], dispatcher_url: str | None = None, tokens: Tokens | None = None
+    ) -> None:
         self._clock = clock
+        self._tokens = tokens
         self._fallback = dispatcher_url
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS), auto_decompress=True
@@ -47,7 +51,12 @@ class Scraper:
             urls = await self._urls(pool)
         except OSError as error:
             return Scrape(failed=((default_service(pool), f"cannot be resolved: {error}"),))
-        results = await asyncio.gather(*(self._read(url) for url in urls))
+        try:
+            token = await self._tokens.of(pool) if self._tokens else None
+        except TokenError as error:
+            return Scrape(failed=tuple((url, str(error)) for url in urls))
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        results = await asyncio.gather(*(self._read(url, headers) for url in urls))
         good = tuple(r for r in results if isinstance(r, ReplicaReading))
         bad = tuple((url, str(r)) for url, r in zip(urls, results, strict=True) if isinstance(r, ScrapeError))
         return Scrape(good, bad)
@@ -65,11 +74,12 @@ class Scraper:
         hosts = sorted({str(entry[4][0]) for entry in found})
         return [f"http://{f'[{h}]' if ':' in h else h}:{port}/metrics" for h in hosts]
 
-    async def _read(self, url: str) -> ReplicaReading | ScrapeError:
+    async def _read(self, url: str, headers: Mapping[str, str]) -> ReplicaReading | ScrapeError:
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
+            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
                 if response.status != 200:
-                    return ScrapeError(f"answered {response.status}")
+                    hint = ": see spec.metrics.tokenSecret" if response.status == 401 else ""
+                    return ScrapeError(f"answered {response.status}{hint}")
                 raw = await response.content.read(SCRAPE_LIMIT_BYTES + 1)
                 while len(raw) <= SCRAPE_LIMIT_BYTES and not response.content.at_eof():
                     raw += await response.content.read(SCRAPE_LIMIT_BYTES + 1 - len(raw))

@@ -105,3 +105,34 @@ def test_a_dispatcher_for_another_pool_is_a_copied_folder_with_the_name_changed(
 
 def test_the_image_is_this_version(container: Object) -> None:
     assert container["image"] == f"haipool:{__version__}"
+
+
+def test_the_admin_token_is_a_component_away_and_opens_one_secret_to_the_operator(
+    root: Path, render: Callable[[Path], list[Object]], tmp_path: Path
+) -> None:
+    shutil.copytree(root / "manifests", tmp_path / "manifests")
+    path = tmp_path / "manifests/pools/default/kustomization.yaml"
+    path.write_text(path.read_text().replace("components:\n", "components:\n  - ../../admin-token\n"))
+
+    objects = render(path.parent)
+
+    for item in objects:
+        checked(item)
+    pod = next(o for o in objects if o["kind"] == "StatefulSet")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    option = next(a for a in container["args"] if a.startswith("--admin-token-file="))
+    mount = next(m for m in container["volumeMounts"] if m["name"] == "admin-token")
+    volume = next(v for v in pod["volumes"] if v["name"] == "admin-token")
+    assert option.partition("=")[2].startswith(mount["mountPath"] + "/")
+    role = next(o for o in objects if o["kind"] == "Role" and o["metadata"]["name"].endswith("admin-token"))
+    assert role["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": [volume["secret"]["secretName"]],
+            "verbs": ["get"],
+        }
+    ]
+    bound = next(o for o in objects if o["kind"] == "RoleBinding" and o["metadata"]["name"].endswith("admin-token"))
+    assert bound["roleRef"]["name"] == role["metadata"]["name"]
+    assert bound["subjects"] == [{"kind": "ServiceAccount", "name": "haipool-operator", "namespace": "haipool-system"}]
