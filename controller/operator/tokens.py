@@ -1,7 +1,7 @@
 """The bearer tokens that dispatchers' admin ports ask for, from the Secrets that the pools name.
 
-A token is looked for in the pool's own namespace only, where a Role has to name the very Secret: no pool can have another
-Secret sent to an address of its choice.
+A token is looked for in the pool's own namespace only, where a Role has to name the very Secret: no pool can have
+another Secret sent to an address of its choice.
 """
 
 import base64
