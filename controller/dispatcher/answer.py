@@ -9,6 +9,7 @@ from aiohttp import web
 from controller.dispatcher import headers
 from controller.dispatcher.forward import AnswerBrokeError
 from controller.dispatcher.servers import Server
+from controller.dispatcher.upstream import Reply
 
 
 class Sink(Protocol):
@@ -19,7 +20,7 @@ class Sink(Protocol):
     #: Status of the answer; 0 before there was one.
     status: int
 
-    async def take(self, server: Server, upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> None:
+    async def take(self, server: Server, upstream: Reply, extra: Mapping[str, str]) -> None:
         """Take the server's whole answer; when this returns, the server has nothing to do with it any more.
 
         Args:
@@ -55,7 +56,7 @@ class ClientSink:
         assert self._response is not None  # noqa: S101 - asked for only after `take`
         return self._response
 
-    async def take(self, server: Server, upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> None:
+    async def take(self, server: Server, upstream: Reply, extra: Mapping[str, str]) -> None:
         """Pass the answer on as it comes, unbuffered."""
         request, response = self._request, web.StreamResponse(status=upstream.status, reason=upstream.reason)
         response.headers.update(headers.to_client(upstream.headers, extra))
@@ -70,7 +71,7 @@ class ClientSink:
         await self.response.write_eof()
 
 
-async def next_part(server: Server, upstream: aiohttp.ClientResponse) -> bytes:
+async def next_part(server: Server, upstream: Reply) -> bytes:
     """The next part of an answer; empty at its end.
 
     Raises:
