@@ -9,6 +9,7 @@ from aiohttp import web
 from controller.dispatcher import headers
 from controller.dispatcher.forward import AnswerBrokeError
 from controller.dispatcher.servers import Server
+from controller.dispatcher.upstream import Reply
 
 
 class Sink(Protocol):
@@ -19,7 +20,7 @@ class Sink(Protocol):
     #: Status of the answer; 0 before there was one.
     status: int
 
-    async def take(self, server: Server, upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> None:
+    async def take(self, server: Server, upstream: Reply, extra: Mapping[str, str]) -> None:
         """Take the server's whole answer; when this returns, the server has nothing to do with it any more.
 
         Args:
@@ -40,6 +41,12 @@ class Sink(Protocol):
         """
 
 
+class _Response(web.StreamResponse):
+    """An answer whose headers leave together with the first part of its body, in one packet instead of two."""
+
+    _send_headers_immediately = False
+
+
 class ClientSink:
     """Streams an answer to the client of a request."""
 
@@ -55,22 +62,27 @@ class ClientSink:
         assert self._response is not None  # noqa: S101 - asked for only after `take`
         return self._response
 
-    async def take(self, server: Server, upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> None:
+    async def take(self, server: Server, upstream: Reply, extra: Mapping[str, str]) -> None:
         """Pass the answer on as it comes, unbuffered."""
-        request, response = self._request, web.StreamResponse(status=upstream.status, reason=upstream.reason)
+        request, content = self._request, upstream.content
+        response = _Response(status=upstream.status, reason=upstream.reason)
         response.headers.update(headers.to_client(upstream.headers, extra))
         self.begun, self.status, self._response = True, upstream.status, response
         await response.prepare(request)
-        if request.method != "HEAD" and upstream.status not in (204, 304):
-            while chunk := await next_part(server, upstream):
-                await response.write(chunk)
+        if request.method == "HEAD" or upstream.status in (204, 304):
+            return
+        if not content.at_eof() and not content.total_bytes:
+            # The body may be long in coming: the headers do not wait for it.
+            await response.write(b"")
+        while chunk := await next_part(server, upstream):
+            await response.write(chunk)
 
     async def finish(self) -> None:
         """End the answer."""
         await self.response.write_eof()
 
 
-async def next_part(server: Server, upstream: aiohttp.ClientResponse) -> bytes:
+async def next_part(server: Server, upstream: Reply) -> bytes:
     """The next part of an answer; empty at its end.
 
     Raises:

@@ -10,11 +10,12 @@ from yarl import URL
 
 from controller.api.queue import Route
 from controller.dispatcher import headers
-from controller.dispatcher.connections import CONNECT_SECONDS, Connections, Payload
+from controller.dispatcher.connections import Connections, UnreachableError
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.servers import Server
 from controller.dispatcher.spool import BodyTooLargeError
 from controller.dispatcher.state import View
+from controller.dispatcher.upstream import Payload, Reply
 
 
 class ServerLostError(Exception):
@@ -121,37 +122,32 @@ def request_headers(exchange: Exchange) -> CIMultiDict[str]:
     )
 
 
-async def send(connections: Connections, server: Server, outgoing: Outgoing) -> aiohttp.ClientResponse:
+async def send(connections: Connections, server: Server, outgoing: Outgoing) -> Reply:
     """Send a request; returns the answer, whose body has not been read yet.
 
     Raises:
         ServerLostError, ServerSilentError: there is no answer.
         UnsendableError: the server is not to blame.
     """
-    sent, idle = outgoing.headers, outgoing.idle
-    if outgoing.length is not None and outgoing.payload is not None:
-        sent = sent.copy()
-        sent["Content-Length"] = str(outgoing.length)
     try:
         return await connections.request(
             outgoing.method,
-            url(server, outgoing.target),
+            server.spec.address,
+            outgoing.target,
+            outgoing.headers,
             body=outgoing.payload,
+            length=outgoing.length,
             repeatable=outgoing.repeatable,
-            headers=sent,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle),
+            idle=outgoing.idle,
         )
     except aiohttp.SocketTimeoutError as error:
-        raise ServerSilentError(f"{server.spec.name} said nothing for {idle:g} s") from error
-    except aiohttp.InvalidURL as error:
-        raise UnsendableError(f"the request target is no URL: {error}") from error
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise ServerSilentError(f"{server.spec.name} said nothing for {outgoing.idle:g} s") from error
+    except UnreachableError as error:
         raise ServerLostError(f"{server.spec.name} cannot be reached: {error}", sent=False) from error
     except (aiohttp.ClientError, ConnectionError) as error:
         raise ServerLostError(f"{server.spec.name} did not answer: {error}") from error
     except ValueError as error:
-        raise UnsendableError(f"a header of the request cannot be sent on: {error}") from error
+        raise UnsendableError(f"the request cannot be sent on: {error}") from error
 
 
 async def invite_body(request: web.BaseRequest) -> None:

@@ -4,24 +4,23 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 
 from controller.dispatcher.scheduler import Task
 from controller.dispatcher.servers import Server
 
+CONNECTION: Final = istr("Connection")
 #: Meant for one connection only, never for the next.
-HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
+HOP_BY_HOP: Final = (
+    CONNECTION,
+    istr("Keep-Alive"),
+    istr("Proxy-Authenticate"),
+    istr("Proxy-Authorization"),
+    istr("Proxy-Connection"),
+    istr("TE"),
+    istr("Trailer"),
+    istr("Transfer-Encoding"),
+    istr("Upgrade"),
 )
 VIA: Final = "1.1 haipool"
 #: What proxies say about the hops before them.
@@ -32,9 +31,13 @@ _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 def end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """The headers that travel on: without hop-by-hop ones and those that `Connection` names."""
-    named = {token.strip().lower() for value in headers.getall("Connection", ()) for token in value.split(",")}
-    dropped = HOP_BY_HOP | named
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+    forwarded = headers.copy()
+    for value in headers.getall(CONNECTION, ()):
+        for token in value.split(","):
+            forwarded.popall(token.strip(), None)
+    for name in HOP_BY_HOP:
+        forwarded.popall(name, None)
+    return forwarded
 
 
 def to_server(headers: CIMultiDictProxy[str], *, peer: str, scheme: str, trusted: bool) -> CIMultiDict[str]:
@@ -68,8 +71,9 @@ def to_client(headers: CIMultiDictProxy[str], extra: Mapping[str, str]) -> CIMul
 
 def is_websocket(method: str, headers: CIMultiDictProxy[str]) -> bool:
     """Whether a request opens a WebSocket. Only such a one is an upgrade here; the header alone changes nothing."""
-    tokens = {token.strip().lower() for value in headers.getall("Connection", ()) for token in value.split(",")}
-    return method == "GET" and "upgrade" in tokens and headers.get("Upgrade", "").strip().lower() == "websocket"
+    if method != "GET" or headers.get("Upgrade", "").strip().lower() != "websocket":
+        return False
+    return any(token.strip().lower() == "upgrade" for v in headers.getall("Connection", ()) for token in v.split(","))
 
 
 def origin_form(target: str) -> str | None:
