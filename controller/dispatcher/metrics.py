@@ -64,7 +64,7 @@ class _StateCollector(Collector):
         yield GaugeMetricFamily(names.QUEUE_LENGTH, "Tasks waiting now.", value=scheduler.waiting)
         yield GaugeMetricFamily(names.QUEUE_OLDEST_AGE, "Age of the oldest waiting task.", value=scheduler.oldest_age())
         yield GaugeMetricFamily(names.MEAN_RESPONSE, "Mean response of the window.", value=scheduler.mean_response())
-        yield GaugeMetricFamily(names.QUEUE_USERS, "Users with a waiting task.", value=len(scheduler.queue.users()))
+        yield GaugeMetricFamily(names.QUEUE_USERS, "Users with a waiting task.", value=scheduler.queue.user_count)
         yield GaugeMetricFamily(names.DISPATCHER_STARTED, "Start of this process.", value=state.started_at)
         yield GaugeMetricFamily(names.DISPATCHER_SYNCED, "Pool and servers are current.", value=float(state.synced))
         yield from self._servers()

@@ -37,6 +37,10 @@ class Task:
     started: float | None = None
     #: Number of this start among all, from 1.
     start_number: int = 0
+    #: When it got the slot it has now, or had last.
+    occupied: float = 0.0
+    #: Seconds it kept servers busy, all attempts together.
+    used: float = 0.0
     tried: set[str] = field(default_factory=set)
 
 
@@ -163,6 +167,7 @@ class Scheduler:
 
     def _occupy(self, task: Task, server: Server) -> None:
         server.running.add(task.task_id)
+        task.occupied = self._clock()
         task.grant.set_result(server)
 
     def release(self, task: Task, server: Server, *, seconds: float | None) -> None:
@@ -177,18 +182,20 @@ class Scheduler:
             KeyError: it has left before.
         """
         server.running.remove(task.task_id)
+        task.used += self._clock() - task.occupied
         if seconds is not None:
             server.finished(seconds)
         self.pump()
 
     def finish(self, task: Task, *, answered: bool) -> None:
-        """The task is over.
+        """The task is over, and out of its slot if it had one.
 
         Args:
             task: the task.
             answered: whether a server's whole answer went to the client; all else says nothing about response times.
         """
-        self._tasks.pop(task.task_id, None)
+        if self._tasks.pop(task.task_id, None) is not None and task.started is not None:
+            self.queue.settle(task.task_id, task.used)
         if not self._tasks:
             self.idle.set()
         if self.total_response and answered:

@@ -1,160 +1,278 @@
-"""Whose turn it is: rounds, in each of which every key that has something to do is served once.
+"""Whose turn it is among flows: start-time fair queueing (Goyal, Vin, Cheng: SIGCOMM 1996).
 
-Keys of one round are served in the order in which they first came. V is the round under way.
+Every flow has a tag, the virtual time at which its next turn starts. The flow with the least tag is served, and its tag
+grows by what the turn is charged with: 1 for a task, or server-seconds, over its weight. V, the virtual time, is the
+tag of the turn given last. Flows of equal tags are served in the order of their coming, so that charges of 1 give
+A1 B1 C1 A2 to the letter.
 
-* A newcomer joins the round under way, behind all others, and waits for at most one task of each of them. A round takes
-  in only so many, since an endless stream of newcomers, each under an address of its own, must not keep those who have
-  had their turn from the next one for ever. Whoever comes after that joins the next round.
-* A key that was served in this round, or already waited for the next one, and that went away and comes back, waits for
-  the next one in its old place: leaving gains nothing, and loses nothing.
-* A key that was away for longer is a newcomer: it has neither credit nor debt.
-
-This is start-time fair queueing (Goyal, Vin, Cheng: SIGCOMM 1996) with a cost of one per task: a key's tag is then
-either V or V + 1, so two rounds say all there is to say. V follows what was *served*: a floor taken over what is stored
-lets a key that cannot be served hold everybody back, and starting over at the first key whenever the queue has run
-empty favours that key.
+* A newcomer starts at V, behind all that stand there, and so waits for at most one turn of each of them.
+* An endless stream of newcomers, each under a name of its own, must not keep V where it is and those who have had their
+  turn from the next one. So V takes in only so many newcomers per turn; whoever comes after them starts one turn later.
+* Who leaves and comes back before V has passed its tag finds it as it was: leaving gains nothing, and loses nothing.
+  After that it is a newcomer, with neither credit nor debt, and is forgotten as soon as nothing of its runs any more.
+* What a turn cost is known at its end only. An estimate is charged at once, so that nobody takes all free slots in one
+  instant; the rest is settled later, also with a flow that has nothing waiting by then.
+* V follows what was *served*. A floor taken over what is stored lets a flow that cannot be served hold everybody back.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import count
+from math import inf
 from typing import Final, Generic, TypeVar
 
-K = TypeVar("K", bound=Hashable)
+from msgspec import Struct
 
 #: A heap is rebuilt when more than half of it, and more entries than this, are outdated.
 SLACK: Final = 64
-#: Newcomers a round takes in while it is under way: so many, or as many as there were keys when it began.
+#: Newcomers that V takes in per turn: so many, or as many as there were flows when that turn began.
 ROOM: Final = 256
+#: Weight of the newest charge in the mean, which is the length of a turn in virtual time.
+TURN_WEIGHT: Final = 1 / 32
 
 
-class Round(Generic[K]):
-    """Keys in the order of their first coming.
+class Flow(Struct, gc=False, eq=False):
+    """A claimant to turns. Its owner counts `waiting`; all else is its turns' business.
 
-    Almost all of them come in that very order and stand in a line, where every operation is O(1); only those that come
-    back in between need a heap.
+    Nothing refers back to whatever holds it, so reference counts alone free it: the garbage collector, which would have
+    to walk through hundreds of thousands of them, never sees it.
     """
 
-    __slots__ = ("_back", "_heap", "_last", "_line")
-
-    def __init__(self) -> None:
-        self._line: OrderedDict[K, int] = OrderedDict()
-        #: The order of the last key of the line.
-        self._last = 0
-        #: Keys whose place in the line is taken by later ones already.
-        self._back: dict[K, int] = {}
-        #: (order, key) of these, with outdated entries that are dropped when they come up.
-        self._heap: list[tuple[int, K]] = []
-
-    def __len__(self) -> int:
-        return len(self._line) + len(self._back)
-
-    def __bool__(self) -> bool:
-        return bool(self._line or self._back)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._line or key in self._back
-
-    def add(self, key: K, order: int) -> None:
-        """A key that is not in it yet."""
-        if order > self._last or not self._line:
-            self._line[key] = self._last = order
-            return
-        self._back[key] = order
-        heappush(self._heap, (order, key))
-        if len(self._heap) > 2 * len(self._back) + SLACK:
-            self._heap = [(order, key) for key, order in self._back.items()]
-            heapify(self._heap)
-
-    def first(self) -> K | None:
-        """The key that came first; None when there is none."""
-        if not self._back:
-            return next(iter(self._line), None)
-        in_line = next(iter(self._line), None)
-        heap = self._heap
-        while self._back.get(heap[0][1]) != heap[0][0]:
-            heappop(heap)
-        order, key = heap[0]
-        return key if in_line is None or order < self._line[in_line] else in_line
-
-    def remove(self, key: K) -> int:
-        """Take a key out; returns its order.
-
-        Raises:
-            KeyError: it is not in it.
-        """
-        order = self._line.pop(key, None)
-        return self._back.pop(key) if order is None else order
+    key: str
+    #: Tasks that wait.
+    waiting: int = 0
+    #: Tasks that were charged and not settled yet.
+    running: int = 0
+    #: Its place among equals; 0 before its first coming.
+    order: int = 0
+    #: Virtual time at which its next turn starts.
+    tag: float = 0.0
+    #: The tag under which it stands in the heap, never above `tag`; None: it does not.
+    heaped: float | None = None
+    #: Whether its tag says anything that a newcomer's would not.
+    charged: bool = False
+    #: How often it came back later than its tag, with tasks still running.
+    epoch: int = 0
+    #: By how much it was late then: a charge from before that is settled changes this first.
+    forgiven: float = 0.0
 
 
-class Turns(Generic[K]):
-    """Turns among keys that have something to do."""
+F = TypeVar("F", bound=Flow)
 
-    __slots__ = ("_came", "_gone", "_joined", "_next", "_now", "_room")
 
-    def __init__(self) -> None:
-        #: Keys that ever came as newcomers.
-        self._came = 0
-        self._now: Round[K] = Round()
-        self._next: Round[K] = Round()
-        #: Order of the last newcomer of the round under way; later ones have not had a turn that could be had twice.
-        self._joined = 0
-        #: Newcomers that may still join the round under way.
-        self._room = ROOM
-        #: key -> order of the keys that went away and may come back in the next round only.
-        self._gone: dict[K, int] = {}
+class Turns(Generic[F]):
+    """Turns among flows that have something waiting.
 
-    def __len__(self) -> int:
-        return len(self._now) + len(self._next)
+    Costs: O(log n) for n flows known, which are those that wait, run, or whose tag V has not passed.
+    """
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._now or key in self._next
+    __slots__ = ("_arrivals", "_heap", "_passed", "_room", "_turn", "_until", "flows", "members", "v")
 
-    def join(self, key: K) -> None:
-        """The key has something to do now; does nothing if it already had."""
-        if key in self._now or key in self._next:
-            return
-        order = self._gone.pop(key, None)
-        if order is not None:
-            self._next.add(key, order)
-            return
-        self._came += 1
-        if self._room:
-            self._room -= 1
-            self._joined = self._came
-            self._now.add(key, self._came)
-        else:
-            self._next.add(key, self._came)
-
-    def peek(self) -> K | None:
-        """The key whose turn it is; None when no key has anything to do."""
-        return (self._now or self._next).first()
-
-    def served(self, key: K, *, more: bool) -> None:
-        """The key had its turn.
+    def __init__(self, flows: dict[str, F], arrivals: Iterator[int] | None = None) -> None:
+        """Make turns for flows of which none has come yet.
 
         Args:
-            key: the key `peek` named.
-            more: whether it has more to do.
-
-        Raises:
-            KeyError: it was not its turn.
+            flows: where the owner keeps the flows; those to be forgotten are deleted there.
+            arrivals: numbers for newcomers, for flows that may go to other turns; by default these turns' own.
         """
-        if not self._now:
-            self._now, self._next = self._next, Round()
-            self._room, self._joined = max(ROOM, len(self._now)), self._came
-            self._gone.clear()
-        order = self._now.remove(key)
-        if more:
-            self._next.add(key, order)
-        else:
-            self._gone[key] = order
+        self.flows = flows
+        #: Virtual time.
+        self.v = 0.0
+        self._arrivals = count(1) if arrivals is None else arrivals
+        #: Flows known here.
+        self.members = 0
+        #: (tag, order, flow): one valid entry per flow, and outdated ones that are dropped when they come up. A flow
+        #: that has left stays until V has passed it.
+        self._heap: list[tuple[float, int, F]] = []
+        #: Flows that have left, that came up, and that V is about to pass.
+        self._passed: dict[str, F] = {}
+        #: Mean charge before weights; 0 before the first.
+        self._turn = 0.0
+        #: End of the turn under way, in which there is room for so many newcomers more. Before anybody was served there
+        #: is nobody whom newcomers could keep from a second turn.
+        self._until = -inf
+        self._room: float = inf
 
-    def leave(self, key: K) -> None:
-        """The key has nothing to do any more, without having been served (its tasks were cancelled)."""
-        if key in self._now:
-            self._now.remove(key)
+    def join(self, flow: F) -> None:
+        """The flow has something waiting now, and had nothing before."""
+        if flow.order == 0:
+            self.members += 1
+            flow.order = next(self._arrivals)
+            flow.tag = self._newcomers_tag()
+        elif flow.tag <= self.v:
+            flow.order = next(self._arrivals)
+            tag = self._newcomers_tag()
+            flow.epoch += 1
+            flow.forgiven = tag - flow.tag
+            flow.tag, flow.charged = tag, flow.running > 0
+            flow.heaped = None
+        self._line_up(flow)
+
+    def peek(self) -> F | None:
+        """The flow whose turn it is; None when none has anything waiting."""
+        heap = self._heap
+        while heap:
+            tag, order, flow = heap[0]
+            if flow.heaped != tag or flow.order != order:
+                heappop(heap)
+            elif flow.tag > tag:
+                heapreplace(heap, (flow.tag, order, flow))
+                flow.heaped = flow.tag
+            elif flow.waiting:
+                return flow
+            else:
+                heappop(heap)
+                flow.heaped = None
+                self._set_aside(flow)
+        return None
+
+    def served(self, flow: F, charge: float, turn: float) -> None:
+        """The flow had its turn, and a task of its runs.
+
+        Args:
+            flow: the flow that `peek` has just named.
+            charge: what the turn counts for, over the flow's weight.
+            turn: the same before the weight.
+        """
+        start = flow.tag
+        self._turn += (turn - self._turn) * (TURN_WEIGHT if self._turn else 1.0)
+        self.advance(start)
+        flow.tag = flow.heaped = start + charge
+        flow.charged = True
+        flow.running += 1
+        heapreplace(self._heap, (flow.tag, flow.order, flow))
+        if self._passed:
+            for passed in tuple(self._passed.values()):
+                if passed.heaped is None and not passed.running:
+                    self._remember(passed)
+            self._passed.clear()
+
+    def advance(self, v: float) -> None:
+        """It is this late at least."""
+        self.v = max(v, self.v)
+        if self.v >= self._until:
+            self._until = self.v + self._turn
+            self._room = max(ROOM, self.members)
+
+    def leave(self, flow: F) -> None:
+        """The flow has nothing waiting any more, without having been served: its tasks were cancelled."""
+        if not flow.running and (flow.tag <= self.v or not flow.charged):
+            self._forget(flow)
+        self._tidy()
+
+    def settle(self, flow: F, epoch: int, difference: float) -> None:
+        """A running task of the flow is over.
+
+        Args:
+            flow: the flow.
+            epoch: its `epoch` when it was charged.
+            difference: what the task cost, less what it was charged with, over the flow's weight.
+        """
+        flow.running -= 1
+        self._correct(flow, epoch, difference)
+        if flow.waiting or flow.running:
             return
-        order = self._next.remove(key)
-        if order <= self._joined:
-            self._gone[key] = order
+        if flow.heaped is None:
+            self._remember(flow)
+        self._tidy()
+
+    def restore(self, flow: F, epoch: int, charge: float) -> None:
+        """A running task of the flow waits again as if it had never been served.
+
+        It does not come as a newcomer: had it not been served, its turn would have come by now.
+
+        Args:
+            flow: the flow; the task counts among its `waiting` again.
+            epoch: its `epoch` when it was charged.
+            charge: what it was charged with, over the flow's weight.
+        """
+        flow.running -= 1
+        self._correct(flow, epoch, -charge)
+        self._line_up(flow)
+
+    def begin_with(self, flow: F, v: float) -> None:
+        """Go on from when one flow had all turns, and its owner kept its tag.
+
+        Args:
+            flow: the flow.
+            v: virtual time: its tag when it was served last.
+        """
+        self.v, self.members = v, 1
+        flow.order, flow.charged = next(self._arrivals), True
+        self._line_up(flow)
+
+    def take_in(self, flow: F, ahead: float) -> None:
+        """A flow comes from other turns, in its old place.
+
+        Args:
+            flow: the flow.
+            ahead: by how much its tag was above V there.
+        """
+        self.members += 1
+        flow.tag = self.v + ahead if flow.charged else max(self._newcomers_tag(), self.v + ahead)
+        self._line_up(flow)
+
+    def let_go(self, flow: F) -> None:
+        """The flow goes to other turns."""
+        self.members -= 1
+        flow.heaped = None
+        self._passed.pop(flow.key, None)
+        self._tidy()
+
+    def _newcomers_tag(self) -> float:
+        if self._room > 0:
+            self._room -= 1
+            return self.v
+        return self._until
+
+    def _correct(self, flow: F, epoch: int, difference: float) -> None:
+        """Charge, or give back, what an estimate was wrong by.
+
+        The tag becomes what it would be, had the charge been right from the start. Where the flow was made to start at
+        V meanwhile, what is given back would be a credit for the past, and is none.
+        """
+        if epoch != flow.epoch:
+            flow.forgiven -= difference
+            if flow.forgiven >= 0:
+                return
+            difference, flow.forgiven = -flow.forgiven, 0.0
+        flow.tag += difference
+        if difference < 0 and flow.heaped is not None:
+            self._line_up(flow)
+
+    def _line_up(self, flow: F) -> None:
+        """See to it that the flow comes up in time. An entry of a lower tag is put right when it comes up."""
+        if flow.heaped is None or flow.heaped > flow.tag:
+            flow.heaped = flow.tag
+            heappush(self._heap, (flow.tag, flow.order, flow))
+            self._tidy()
+
+    def _set_aside(self, flow: F) -> None:
+        """A flow that has left came up. Unless V gets so far, its tag still counts."""
+        if flow.running:
+            return
+        if flow.tag <= self.v or not flow.charged:
+            self._forget(flow)
+        else:
+            self._passed[flow.key] = flow
+
+    def _remember(self, flow: F) -> None:
+        """Keep a flow that has nothing waiting or running for as long as its tag says something."""
+        if flow.tag > self.v:
+            self._line_up(flow)
+        else:
+            self._forget(flow)
+
+    def _forget(self, flow: F) -> None:
+        self.members -= 1
+        flow.heaped = None
+        self._passed.pop(flow.key, None)
+        del self.flows[flow.key]
+
+    def _tidy(self) -> None:
+        """Drop outdated entries where they are the most."""
+        if len(self._heap) <= 2 * self.members + SLACK:
+            return
+        valid = {e[1]: e for e in self._heap if e[2].heaped == e[0] and e[2].order == e[1]}
+        self._heap = list(valid.values())
+        heapify(self._heap)

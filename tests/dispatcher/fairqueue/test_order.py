@@ -118,13 +118,23 @@ def test_a_new_user_for_every_task_gains_a_network_nothing(line: Line) -> None:
     assert sum(task.startswith("b") for task in served) == 50
 
 
-def test_the_tasks_of_the_old_window_stay_in_turn_with_those_of_the_new(line: Line) -> None:
-    """When the hour strikes, an address is a new user but no second network: it gets no second turn."""
-    line.come("a.old", 4)
-    line.come("b", 4)
-    line.serve(2)
-    line.come("a.new", 4)
-    assert line.serve(6) == "a.old2 b2 a.new1 b3 a.old3 b4"
+def test_the_tasks_of_the_old_window_stay_ahead_of_those_of_the_new(line: Line) -> None:
+    """When the hour strikes, an address is a new user in name, but no second one in turn."""
+    for number in range(1, 5):
+        line.queue.push(Ticket(f"old{number}", "a", "user_a_1", 0.0, flow="a"))
+    line.come("b", 8)
+    assert line.serve(2) == "old1 b1"
+    for number in range(1, 3):
+        line.queue.push(Ticket(f"new{number}", "a", "user_a_2", 1.0, flow="a"))
+    assert line.queue.users() == {"user_a_1": 3, "b": 7, "user_a_2": 2}
+    assert line.serve(11) == "old2 b2 old3 b3 old4 b4 new1 b5 new2 b6 b7"
+
+
+def test_a_second_user_of_a_network_takes_the_turn_that_the_first_had_already(line: Line) -> None:
+    line.come("a.x", 4)
+    assert line.serve(2) == "a.x1 a.x2"
+    line.come("a.y", 3)
+    assert line.serve() == "a.y1 a.x3 a.y2 a.x4 a.y3"
 
 
 def test_a_cancelled_task_leaves_the_turn_to_its_users_next(line: Line) -> None:
