@@ -142,8 +142,12 @@ class Queue(Model, frozen=True, kw_only=True):
     ] = "None"
     trusted_networks: Annotated[
         tuple[Annotated[str, Meta(max_length=64)], ...],
-        Meta(max_length=64, description="CIDRs of proxies whose Forwarded or X-Forwarded-For is believed."),
+        Meta(max_length=64, description="CIDRs of proxies whose `forwardedHeader` is believed."),
     ] = ()
+    forwarded_header: Annotated[
+        Literal["XForwardedFor", "Forwarded"],
+        _text("The header that the trusted proxies manage. The other one may be the client's own and is not believed."),
+    ] = "XForwardedFor"
     user_header: (
         Annotated[
             str,

@@ -9,7 +9,6 @@ from aiohttp import web
 
 from controller.dispatcher.forward import Exchange
 from controller.dispatcher.headers import is_websocket, origin_form
-from controller.dispatcher.identity import client_address, identify, is_trusted, parse_address
 from controller.dispatcher.problems import problem
 from controller.dispatcher.proxy import Proxy
 from controller.dispatcher.routes import classify
@@ -86,16 +85,13 @@ class DataServer(web.Server):
 
     def _exchange(self, request: web.BaseRequest, target: str, view: View) -> Exchange | None:
         """The request with its user and route; None if the peer has no address."""
-        peer, queue = request.remote or "", view.spec.queue
-        address = client_address(peer, request.headers.getall("X-Forwarded-For", ()), view.trusted)
-        if address is None:
+        now, state = self._state.wall(), self._state
+        caller = view.identifier.identify(request.remote or "", request.headers, state.keys, now)
+        if caller is None:
             return None
-        identity = identify(
-            address,
-            self._state.wall(),
-            origin=view.origin,
-            window_seconds=queue.window_seconds,
-            share_by=queue.share_by,
-        )
-        route = classify(request.method, request.path, queue.routes)
-        return Exchange(request, target, view, identity, route, is_trusted(parse_address(peer), view.trusted))
+        if state.dominance.count(caller.identity.flow, now, unheard=caller.unheard):
+            warning = state.dominance.warning(now, view.identifier)
+            if warning is not None:
+                logger.warning("%s", warning)
+        route = classify(request.method, request.path, view.spec.queue.routes)
+        return Exchange(request, target, view, caller.identity, route, caller.proxied)

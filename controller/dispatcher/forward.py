@@ -118,7 +118,12 @@ def request_headers(exchange: Exchange) -> CIMultiDict[str]:
     """The client's headers for a server."""
     request = exchange.request
     return headers.to_server(
-        request.headers, peer=request.remote or "unknown", scheme=request.scheme, trusted=exchange.trusted
+        request.headers,
+        peer=request.remote or "unknown",
+        client=exchange.identity.ip,
+        scheme=request.scheme,
+        trusted=exchange.trusted,
+        believed=exchange.view.identifier.chain_header,
     )
 
 

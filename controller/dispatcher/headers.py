@@ -40,20 +40,30 @@ def end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     return forwarded
 
 
-def to_server(headers: CIMultiDictProxy[str], *, peer: str, scheme: str, trusted: bool) -> CIMultiDict[str]:
+def to_server(
+    headers: CIMultiDictProxy[str], *, peer: str, client: str, scheme: str, trusted: bool, believed: str
+) -> CIMultiDict[str]:
     """Request headers for a server, with the hops named as proxies do.
 
     Args:
         headers: as they came.
         peer: address of the socket's other end.
+        client: address of the client.
         scheme: of this hop.
         trusted: whether the peer is a proxy whose word counts; what others say of earlier hops is dropped.
+        believed: the header in which such a proxy names the hops. Of `Forwarded` and `X-Forwarded-For` the other one
+            may be the client's own: it is dropped, so that no server is deceived by it.
     """
     forwarded = end_to_end(headers)
     for name in ("Content-Length", "Expect", *(() if trusted else FORWARDED)):
         forwarded.popall(name, None)
-    chain = [*forwarded.popall("X-Forwarded-For", ()), peer]
-    forwarded["X-Forwarded-For"] = ", ".join(chain)
+    if trusted and believed == "Forwarded":
+        hop = f'for="[{peer}]"' if ":" in peer else f"for={peer}"
+        forwarded["Forwarded"] = ", ".join([*forwarded.popall("Forwarded", ()), hop])
+        forwarded["X-Forwarded-For"] = peer if client == peer else f"{client}, {peer}"
+    else:
+        forwarded.popall("Forwarded", None)
+        forwarded["X-Forwarded-For"] = ", ".join([*forwarded.popall("X-Forwarded-For", ()), peer])
     forwarded.setdefault("X-Forwarded-Proto", scheme)
     if "Host" in headers:
         forwarded.setdefault("X-Forwarded-Host", headers["Host"])

@@ -1,116 +1,179 @@
-"""Who is the user: client address and window.
+"""Who is the user: client address, second level, and window.
 
-The address is the right-most hop that no trusted proxy vouches for. A header is believed only as far as the chain of
-trusted peers reaches; what an untrusted peer sent says nothing.
+The address is the right-most hop that is no trusted proxy (`forwarded`). Behind one address, users are told apart by
+API key (`apikeys`) or by a header. What a request is thereby known by is an `Identity`.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
+from multidict import CIMultiDict, CIMultiDictProxy, istr
+
+from controller.api.queue import Queue
+from controller.dispatcher.addresses import KEPT, parse_networks, share_key
+from controller.dispatcher.apikeys import ApiKeys
+from controller.dispatcher.forwarded import READERS, Hop, Trust, client_hop
+from controller.dispatcher.weights import Weights
 from controller.scaling.readings import window_number
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+#: How a user was told apart, as it stands in the records.
+Method = Literal["ip_time_window", "ip_key_time_window", "ip_header_time_window"]
 
-#: Providers hand every customer a /64 at least, so one customer is one network.
-IPV6_SHARE_PREFIX: Final = 64
-#: Addresses whose reading is kept: the same clients come again and again, and reading one takes ten microseconds.
-KEPT_ADDRESSES: Final = 8192
+#: Marks a name that a header claims. The names of API keys cannot have it, so no claim passes for a key.
+CLAIMED: Final = "~"
+#: Headers whose values are secrets: names made of them are always digests, since names stand in records and answers.
+SECRET_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+_X_FORWARDED_FOR: Final = istr("X-Forwarded-For")
+_FORWARDED: Final = istr("Forwarded")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """The user a request belongs to."""
 
-    #: `user_{ip}_{window}`
+    #: `user_{ip}_{window}`, or `user_{ip}+{name}_{window}`.
     user: str
-    #: What shares are counted by: an IPv4 address or an IPv6 /64.
+    #: The user without the window, by which the users of a network take turns: an hour's end changes nothing.
+    flow: str
+    #: What shares are counted by: an IPv4 address or an IPv6 /64; with `shareBy: User` the user.
     network: str
+    #: What limits are counted by: the network, and the name if it is proven. A name that anybody can make up, or
+    #: another address of the same /64, opens no second allowance.
+    quota: str
     ip: str
     window: int
+    #: Of the second level: an API key's name, or `~` and what the header says. None without.
+    name: str | None
+    method: Method
+    network_weight: float
+    user_weight: float
 
 
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """The trusted networks.
+class Caller(NamedTuple):
+    """Who sent a request, and how that is known."""
 
-    Raises:
-        ValueError: one is not a CIDR; the message names it.
-    """
-    return tuple(ip_network(text, strict=False) for text in texts)
-
-
-@lru_cache(KEPT_ADDRESSES)
-def parse_address(text: str) -> Address | None:
-    """An address as it stands in a header: with port, brackets, quotes or zone; IPv4-mapped IPv6 is unmapped."""
-    text = text.strip().strip('"')
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    identity: Identity
+    #: Whether it came through a proxy whose word counts.
+    proxied: bool
+    #: Whether it says for whom it was forwarded, which changed nothing: an untrusted proxy's word, or a client's lie.
+    unheard: bool
 
 
-def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> Address | None:
-    """The right-most untrusted hop.
+def claimed_name(values: Sequence[str], *, secret: bool = False) -> str | None:
+    """The name that a header gives its user, in letters that are safe in ids, labels and file names.
 
     Args:
-        peer: address of the socket's other end.
-        forwarded_for: the X-Forwarded-For headers in order; each may hold several hops.
-        trusted: networks of proxies whose word counts.
+        values: of the header.
+        secret: whether they must not be seen.
 
     Returns:
-        The client; the last hop that could be read where the chain is malformed; None for an unreadable peer.
+        `~` and the value, or a digest of one that is long or has other characters. None for no value, and for several
+        different ones (a proxy's beside the client's): nobody can tell which of them counts.
     """
-    address = parse_address(peer)
-    if address is None or not is_trusted(address, trusted):
-        return address
-    hops = [hop for header in forwarded_for for hop in header.split(",")]
-    for hop in reversed(hops):
-        found = parse_address(hop)
-        if found is None:
-            return address
-        address = found
-        if not is_trusted(address, trusted):
-            return address
-    return address
+    said = {value.strip() for value in values}
+    if len(said) != 1:
+        return None
+    (value,) = said
+    if not value or "," in value:
+        return None
+    if not secret and _PLAIN.fullmatch(value):
+        return CLAIMED + value
+    return CLAIMED + "sha256-" + hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def is_trusted(address: Address | None, trusted: Sequence[Network]) -> bool:
-    """Whether the word of this hop counts."""
-    if address is None:
-        return False
-    return any(address.version == network.version and address in network for network in trusted)
+class Identifier:
+    """Tells users apart as the settings of one pool say. What it has made out it keeps: clients come again."""
 
+    def __init__(self, queue: Queue, origin: float) -> None:
+        """Compile the settings.
 
-@lru_cache(KEPT_ADDRESSES)
-def share_key(address: Address) -> str:
-    """What shares are counted by: nobody gains a turn by walking through the /64 that is theirs."""
-    if isinstance(address, IPv4Address):
-        return str(address)
-    return str(IPv6Network((address, IPV6_SHARE_PREFIX), strict=False))
+        Args:
+            queue: the settings.
+            origin: start of window 1, Unix seconds.
 
+        Raises:
+            ValueError: a network cannot be read; the message names the field.
+        """
+        self.trust = Trust(parse_networks(queue.trusted_networks, "queue.trustedNetworks"))
+        self._weights = Weights(queue.weights, share_by=queue.share_by)
+        header, self._hops = READERS[queue.forwarded_header]
+        #: In which trusted proxies name their clients.
+        self.chain_header, self._key_header = istr(header), istr(queue.api_key_header)
+        self._user_header = None if queue.user_header is None else istr(queue.user_header)
+        secrets = SECRET_HEADERS | {queue.api_key_header.lower()}
+        self._secret = (queue.user_header or "").lower() in secrets
+        self._by_user = queue.share_by == "User"
+        self._origin, self._seconds = origin, queue.window_seconds
+        self._window, self._begin, self._end = 0, 0.0, 0.0
+        self._kept: Callable[[Hop, str | None, Method, bool, int], Identity] = lru_cache(KEPT)(self._make)
 
-def identify(
-    address: Address, now: float, *, origin: float, window_seconds: int, share_by: str = "Network"
-) -> Identity:
-    """The user of an address at a time.
+    def identify(self, peer: str, headers: Headers, keys: ApiKeys, now: float) -> Caller | None:
+        """Who sent a request.
 
-    Args:
-        address: the client.
-        now: Unix seconds.
-        origin: start of window 1, Unix seconds.
-        window_seconds: length of a window.
-        share_by: `Network`, or `User` for the literal form in which every (address, window) has its own share.
-    """
-    window = window_number(now, origin=origin, window_seconds=window_seconds)
-    user = f"user_{address}_{window}"
-    return Identity(user, user if share_by == "User" else share_key(address), str(address), window)
+        Args:
+            peer: address of the socket's other end.
+            headers: of the request.
+            keys: the API keys known.
+            now: Unix seconds.
+
+        Returns:
+            None if the peer's address cannot be read.
+        """
+        near = client = self.trust.hop(peer)
+        if near is None or client is None:
+            return None
+        if near.trusted:
+            client = client_hop(near, self._hops(headers.getall(self.chain_header, ())), self.trust)
+        name, method = self._second_level(headers, keys, proxied=near.trusted)
+        proven = method == "ip_key_time_window" or near.trusted
+        identity = self._kept(client, name, method, proven, self._window_at(now))
+        unheard = client is near and (_X_FORWARDED_FOR in headers or _FORWARDED in headers)
+        return Caller(identity, near.trusted, unheard)
+
+    def _second_level(self, headers: Headers, keys: ApiKeys, *, proxied: bool) -> tuple[str | None, Method]:
+        """The name behind the address. A key that is known wins over the header.
+
+        Inside a network anybody may claim a name: all of them share what is the network's. With `shareBy: User` a name
+        is a share of its own, so it must come from a trusted proxy.
+        """
+        if keys:
+            name = keys.name_of(headers.getall(self._key_header, ()))
+            if name is not None:
+                return name, "ip_key_time_window"
+        if self._user_header is not None and (proxied or not self._by_user):
+            name = claimed_name(headers.getall(self._user_header, ()), secret=self._secret)
+            if name is not None:
+                return name, "ip_header_time_window"
+        return None, "ip_time_window"
+
+    def _window_at(self, now: float) -> int:
+        if not self._begin <= now < self._end:
+            self._window = window_number(now, origin=self._origin, window_seconds=self._seconds)
+            self._begin = self._origin + (self._window - 1) * self._seconds
+            self._end = self._begin + self._seconds
+        return self._window
+
+    def _make(self, client: Hop, name: str | None, method: Method, proven: bool, window: int) -> Identity:
+        flow = client.ip if name is None else f"{client.ip}+{name}"
+        network = share_key(client.address)
+        user = f"user_{flow}_{window}"
+        weights = self._weights.weight_of(client.address, name)  # a claimed name is no key's
+        return Identity(
+            user=user,
+            flow=flow,
+            network=user if self._by_user else network,
+            quota=f"{network}+{name}" if name is not None and proven else network,
+            ip=client.ip,
+            window=window,
+            name=name,
+            method=method,
+            network_weight=weights.network,
+            user_weight=weights.user,
+        )

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", "-n", help="its namespace (default: the context's or the pod's)")
     parser.add_argument("--kubeconfig", help="default: $KUBECONFIG, the service account, ~/.kube/config")
     parser.add_argument("--servers-file", metavar="FILE", help="YAML: `servers`, optionally `spec`; no Kubernetes")
+    parser.add_argument("--api-keys", metavar="FILE", help="lines NAME: SHA256 of the keys that tell users apart")
     parser.add_argument("--host", default="0.0.0.0", help="address of the data port (default: all)")
     parser.add_argument("--port", type=int, default=8080, help="data port (default: %(default)s; 0: any)")
     parser.add_argument("--admin-host", default="0.0.0.0", help="address of the admin port (default: all)")

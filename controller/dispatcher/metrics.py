@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -44,11 +44,17 @@ class DispatcherMetrics:
             "haipool_passthrough_requests_total", "Pass-through requests.", ["outcome"], registry=self.registry
         )
         self.retries = Counter("haipool_task_retries_total", "Tasks sent to another server.", registry=self.registry)
+        self.dominance = Gauge(
+            "haipool_client_dominance_ratio",
+            "Share of the most frequent client in the requests of the last ten minutes.",
+            registry=self.registry,
+        )
         #: Ended tasks by status; there from the start, since a rate needs its zero.
         self.ended = {status: self.tasks.labels(status) for status in ("success", "failed", "cancelled", "expired")}
 
     def attach(self, state: "State") -> None:
         """Export the state's gauges too."""
+        self.dominance.set_function(lambda: state.dominance.share(state.wall()))
         self.registry.register(_StateCollector(state))
 
 

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from controller.command import CommandError
 from controller.dispatcher.admin import AdminToken, make_admin
+from controller.dispatcher.apikeys import KeyFile
 from controller.dispatcher.app import DataServer
 from controller.dispatcher.health import HealthChecks
 from controller.dispatcher.metrics import DispatcherMetrics
@@ -62,6 +63,9 @@ async def _serve(args: argparse.Namespace) -> int:
     )
     state.metrics.attach(state)
     token = AdminToken(Path(args.admin_token_file)) if args.admin_token_file else None
+    key_files = [KeyFile(Path(args.api_keys), state.take_keys)] if args.api_keys else []
+    for file in key_files:
+        file.load()
     async with AsyncExitStack() as stack:
         watcher = await _watcher(args, state, stack)
         proxy, health = Proxy(state), HealthChecks(state)
@@ -73,7 +77,8 @@ async def _serve(args: argparse.Namespace) -> int:
         await _listen(web.ServerRunner(DataServer(state, proxy), shutdown_timeout=last), stack,
             (args.host, args.port), "data")  # fmt: skip
         signals = _signals()
-        jobs = [asyncio.create_task(job) for job in (watcher.run(), health.run(), _sweep(state))]
+        lasting = (watcher, health, *key_files)
+        jobs = [asyncio.create_task(job) for job in (*(each.run() for each in lasting), _sweep(state))]
         try:
             await _first(signals.get(), jobs)
             await _wind_down(state, proxy, args.grace, signals, jobs)

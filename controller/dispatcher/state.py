@@ -6,7 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from controller.api.gpupool import GpuPool, GpuPoolSpec
-from controller.dispatcher.identity import Network, parse_networks
+from controller.dispatcher.apikeys import ApiKeys
+from controller.dispatcher.dominance import Dominance
+from controller.dispatcher.identity import Identifier
 from controller.dispatcher.metrics import DispatcherMetrics
 from controller.dispatcher.scheduler import Scheduler
 from controller.scaling.readings import window_origin
@@ -18,22 +20,19 @@ class View:
 
     spec: GpuPoolSpec
     origin: float
-    trusted: tuple[Network, ...]
+    identifier: Identifier
 
     @classmethod
     def of(cls, pool: GpuPool) -> "View":
         """The view of a pool.
 
         Raises:
-            ValueError: `queue.windowOrigin` or `queue.trustedNetworks` cannot be read; the message says which.
+            ValueError: `queue.windowOrigin`, `queue.trustedNetworks` or `queue.weights` cannot be read; the message
+                names the field.
         """
         created = datetime.fromisoformat(pool.metadata.creation_timestamp or "1970-01-01T00:00:00Z")
-        queue = pool.spec.queue
-        try:
-            trusted = parse_networks(queue.trusted_networks)
-        except ValueError as error:
-            raise ValueError(f"queue.trustedNetworks: {error}") from error
-        return cls(pool.spec, window_origin(created, queue.window_origin), trusted)
+        origin = window_origin(created, pool.spec.queue.window_origin)
+        return cls(pool.spec, origin, Identifier(pool.spec.queue, origin))
 
 
 @dataclass(slots=True)
@@ -52,6 +51,14 @@ class State:
     synced: bool = False
     closing: bool = False
     started_at: float = field(default=0.0)
+    #: The API keys that tell users apart; none without `--api-keys`.
+    keys: ApiKeys = field(default_factory=ApiKeys)
+    #: Of which addresses requests come.
+    dominance: Dominance = field(default_factory=Dominance)
+
+    def take_keys(self, keys: ApiKeys) -> None:
+        """Tell users apart by these keys from now on."""
+        self.keys = keys
 
     def take(self, view: View) -> None:
         """Serve by this spec from now on."""

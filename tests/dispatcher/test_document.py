@@ -7,8 +7,10 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from controller.api.gpupool import GpuPoolSpec
+from controller.api.gpupool import GpuPool, GpuPoolSpec
+from controller.api.model import Metadata
 from controller.dispatcher.main import add_arguments
+from controller.dispatcher.state import View
 from controller.dispatcher.watcher import ServersFile
 
 ROOT = Path(__file__).parents[2]
@@ -48,9 +50,9 @@ def test_the_defaults_it_gives_are_those_of_the_code() -> None:
 
 def test_its_examples_are_valid() -> None:
     examples = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
-    assert len(examples) == 3
+    assert len(examples) == 5
     for example in examples:
         if "servers" in example:
             assert len(msgspec.convert(example, ServersFile).servers) == 2
-        else:
-            msgspec.convert(example, GpuPoolSpec)
+        elif "patches" not in example:  # how manifests are changed is tried in tests/manifests
+            View.of(GpuPool(metadata=Metadata(name="demo"), spec=msgspec.convert(example, GpuPoolSpec)))
