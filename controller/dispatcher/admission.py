@@ -17,7 +17,7 @@ def refusal(state: State, exchange: Exchange) -> web.Response | None:
         state.metrics.shed.labels("queue_full").inc()
         detail = f"{scheduler.waiting} tasks are waiting, queue.maxTasks is {queue.max_tasks}"
         return problem(429, "Queue full", detail, retry_after=drain_time(scheduler, scheduler.waiting))
-    mine = scheduler.queue.waiting_of(exchange.identity.user)
+    mine = scheduler.waiting_of(exchange.identity.quota)
     if mine >= queue.max_tasks_per_user:
         state.metrics.shed.labels("user_cap").inc()
         detail = f"{mine} of your tasks are waiting, queue.maxTasksPerUser is {queue.max_tasks_per_user}"

@@ -19,7 +19,6 @@ from controller.dispatcher.answer import Sink
 from controller.dispatcher.connections import Connections
 from controller.dispatcher.deadlines import Deadlines
 from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError, UnsendableError, send
-from controller.dispatcher.identity import Identity
 from controller.dispatcher.problems import problem
 from controller.dispatcher.scheduler import ClosingError, ExpiredError, Task
 from controller.dispatcher.servers import Server
@@ -35,7 +34,6 @@ class Job:
     """A queued task and what running it takes."""
 
     task: Task
-    identity: Identity
     route: Route
     queue: Queue
     outgoing: Outgoing

@@ -101,7 +101,7 @@ def about_task(task: Task, server: Server) -> dict[str, str]:
     """What a client may want to know about its task."""
     return {
         "X-Haipool-Task": task.task_id,
-        "X-Haipool-User": task.user,
+        "X-Haipool-User": task.identity.user,
         "X-Haipool-User-Sequence": str(task.number),
         "X-Haipool-Start-Sequence": str(task.start_number),
         "X-Haipool-Wait-Seconds": f"{(task.started or task.submitted) - task.submitted:.6f}",

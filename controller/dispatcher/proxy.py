@@ -78,8 +78,8 @@ class Proxy:
 
     async def _run(self, exchange: Exchange, body: Body) -> web.StreamResponse:
         identity, sink = exchange.identity, ClientSink(exchange.request)
-        task = self._state.scheduler.submit(next(self._ids), identity.user, identity.network)
-        job = Job(task, identity, exchange.route, exchange.view.spec.queue, outgoing(exchange, body), sink)
+        task = self._state.scheduler.submit(next(self._ids), identity, cost=exchange.route.cost)
+        job = Job(task, exchange.route, exchange.view.spec.queue, outgoing(exchange, body), sink)
         outcome = await self.executor.run(job)
         if outcome.broke:
             raise cut(exchange.request)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from controller.dispatcher.fairqueue import FairQueue, Ticket
+from controller.dispatcher.identity import Identity
 from controller.dispatcher.servers import Server, Servers, ServerSpec
 from controller.dispatcher.window import ResponseWindow
 from controller.scaling.readings import longest_wait, mean_response
@@ -28,8 +29,7 @@ class Task:
     """One task from admission to its end. Times are seconds of the scheduler's clock."""
 
     task_id: str
-    user: str
-    network: str
+    identity: Identity
     #: Number of this task among its user's, from 1.
     number: int
     submitted: float
@@ -69,6 +69,8 @@ class Scheduler:
         self._clock = clock
         self._tasks: dict[str, Task] = {}
         self._numbers: dict[str, int] = {}
+        #: Waiting tasks by what limits are counted by.
+        self._quotas: dict[str, int] = {}
         #: Tasks whose server failed, and that wait for another one.
         self._ahead: list[Task] = []
         #: Told of each server that the pool has withdrawn: whoever waits for its answer waits in vain.
@@ -79,16 +81,39 @@ class Scheduler:
 
     # --- admission -----------------------------------------------------------------------------------------------
 
-    def submit(self, task_id: str, user: str, network: str) -> Task:
-        """Queue a task. Its body is here already: a slow client must not hold a slot."""
-        now = self._clock()
+    def submit(self, task_id: str, identity: Identity, *, cost: float = 1.0) -> Task:
+        """Queue a task. Its body is here already: a slow client must not hold a slot.
+
+        Args:
+            task_id: unique among all tasks.
+            identity: whose it is.
+            cost: turns it counts for.
+        """
+        now, user, quota = self._clock(), identity.user, identity.quota
         number = self._numbers[user] = self._numbers.get(user, 0) + 1
-        task = Task(task_id, user, network, number, now, asyncio.get_running_loop().create_future())
+        task = Task(task_id, identity, number, now, asyncio.get_running_loop().create_future())
         self._tasks[task_id] = task
         self.idle.clear()
-        self.queue.push(Ticket(task_id, network, user, now))
+        weights = identity.network_weight, identity.user_weight
+        self.queue.push(Ticket(task_id, identity.network, user, now, cost, *weights, identity.flow))
+        self._quotas[quota] = self._quotas.get(quota, 0) + 1
         self.pump()
         return task
+
+    def waiting_of(self, quota: str) -> int:
+        """Waiting tasks that count against one allowance (`Identity.quota`)."""
+        return self._quotas.get(quota, 0)
+
+    def _unqueue(self, task: Task) -> None:
+        """The task waits no more, if it did: without having had a turn."""
+        if self.queue.remove(task.task_id) is not None:
+            self._waits_no_more(task)
+
+    def _waits_no_more(self, task: Task) -> None:
+        quota = task.identity.quota
+        left = self._quotas.pop(quota) - 1
+        if left:
+            self._quotas[quota] = left
 
     def forget_users(self, keep: Callable[[str], bool]) -> None:
         """Drop the counters of users whose window is over and who have nothing waiting."""
@@ -123,7 +148,7 @@ class Scheduler:
         grant = task.grant
         if grant.done() and not grant.cancelled() and grant.exception() is None:
             self.release(task, grant.result(), seconds=None)
-        self.queue.remove(task.task_id)
+        self._unqueue(task)
         if task in self._ahead:
             self._ahead.remove(task)
 
@@ -142,9 +167,10 @@ class Scheduler:
             task = self._tasks[ticket.task_id]
             if task.grant.done():
                 # Given up in this very instant: it takes neither slot nor turn.
-                self.queue.remove(ticket.task_id)
+                self._unqueue(task)
                 continue
             self.queue.pop()
+            self._waits_no_more(task)
             self._start(task, server)
 
     def _grant_retry(self, task: Task) -> None:
@@ -161,8 +187,8 @@ class Scheduler:
         task.start_number = self.started
         if not self.total_response:
             self.responses.add(now, now - task.submitted)
-        wait = now - task.submitted
-        self.recent.append(Start(task.start_number, task.task_id, task.user, task.number, server.spec.name, wait))
+        wait, user = now - task.submitted, task.identity.user
+        self.recent.append(Start(task.start_number, task.task_id, user, task.number, server.spec.name, wait))
         self._occupy(task, server)
 
     def _occupy(self, task: Task, server: Server) -> None:
@@ -250,5 +276,5 @@ class Scheduler:
         for task in list(self._tasks.values()):
             if not task.grant.done():
                 task.grant.set_exception(ClosingError())
-                self.queue.remove(task.task_id)
+                self._unqueue(task)
         self._ahead.clear()

@@ -171,3 +171,41 @@ async def test_an_untrusted_proxy_in_front_is_told_once_and_measured(
     assert "queue.trustedNetworks" in said
     async with aiohttp.ClientSession() as session, session.get(bench.admin_url + "/metrics") as page:
         assert "haipool_client_dominance_ratio 1.0\n" in await page.text()
+
+
+async def test_made_up_names_open_no_second_allowance_and_keys_do(bench: Any) -> None:
+    bench.spec(queue={"userHeader": "X-User", "maxTasksPerUser": 1})
+    bench.state.take_keys(parse_keys(KEYS))
+    tasks = [asyncio.create_task(bench.send("waits", headers={"X-User": "first"}))]
+    await bench.until(lambda: bench.scheduler.waiting == 1)
+    (await bench.send("more", headers={"X-User": "made-up"})).problem(429)
+    tasks.append(asyncio.create_task(bench.send("mine", headers=ALICE)))
+    await bench.until(lambda: bench.scheduler.waiting == 2)
+    (await bench.send("more", headers=ALICE)).problem(429)
+    for task in tasks:
+        task.cancel()
+    await bench.until(lambda: bench.scheduler.waiting == 0)
+
+
+async def test_a_weight_is_a_share(bench: Any) -> None:
+    bench.spec(queue={"weights": [{"apiKey": "alice", "weight": 2}]})
+    bench.state.take_keys(parse_keys(KEYS))
+    sent = [(f"{name}{n}", key) for n in range(1, 5) for name, key in (("a", ALICE), ("b", BOB))]
+    started = await order(bench, sent)
+    assert sum(body.startswith("a") for body in started[:6]) == 4, started
+
+
+async def test_a_route_may_cost_several_turns(bench: Any) -> None:
+    bench.spec(queue={"routes": [{"name": "dear", "pathPrefix": "/dear", "cost": 3}]})
+    server = Server()
+    await bench.upstream(server)
+    tasks = [asyncio.create_task(bench.send("first", of="127.0.0.9"))]
+    await bench.until(lambda: server.started == ["first"])
+    for number in range(3):
+        for body, of, path in ((f"d{number}", "127.0.0.2", "/dear"), (f"c{number}", "127.0.0.3", "/run")):
+            waiting = len(tasks)
+            tasks.append(asyncio.create_task(bench.send(body, of=of, path=path)))
+            await bench.until(lambda waiting=waiting: bench.scheduler.waiting == waiting)
+    server.let_go(len(tasks))
+    await asyncio.gather(*tasks)
+    assert server.started[1:] == ["d0", "c0", "c1", "c2", "d1", "d2"]

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from controller.dispatcher.identity import Identity
 from controller.dispatcher.scheduler import ClosingError, ExpiredError, Scheduler, Task
 from controller.dispatcher.servers import Server, ServerSpec
 
@@ -33,7 +34,13 @@ async def scheduler() -> AsyncIterator[Scheduler]:
 
 
 def submit(scheduler: Scheduler, name: str, user: str = "A") -> Task:
-    return scheduler.submit(name, user, user)
+    return scheduler.submit(name, who(user))
+
+
+def who(user: str, network: str = "") -> Identity:
+    """A user, alone in a network unless one is named."""
+    network = network or user
+    return Identity(user, user, network, network, "192.0.2.1", 1, None, "ip_time_window", 1.0, 1.0)
 
 
 async def test_a_slot_is_given_back_once_and_only_once(scheduler: Scheduler) -> None:
@@ -291,13 +298,14 @@ class Machine(RuleBasedStateMachine):
         assert self.scheduler.idle.is_set()
         assert self.scheduler.waiting == 0
         assert not self.scheduler._tasks
+        assert not self.scheduler._quotas
         self.loop.close()
 
     async def _life(self, client_number: int, user: str, limit: float) -> str:
         """What `Proxy` does with a task."""
         client = self.clients[client_number]
         scheduler = self.scheduler
-        task = client.task = scheduler.submit(f"t{client_number}", user, user[0])
+        task = client.task = scheduler.submit(f"t{client_number}", who(user, user[0]))
         try:
             while True:
                 server = await scheduler.granted(task, limit)
