@@ -17,15 +17,7 @@ from msgspec import Struct
 
 from controller.dispatcher.fairqueue.turns import Flow, Turns
 
-
-class LaneFlow(Flow, gc=False, eq=False):
-    """A flow that may stand in a lane."""
-
-    #: None: in the main one, which is always open.
-    lane: str | None = None
-
-
-F = TypeVar("F", bound=LaneFlow)
+F = TypeVar("F", bound=Flow)
 
 
 class Lane(Struct, Generic[F], eq=False):
@@ -103,7 +95,7 @@ class Lanes(Generic[F]):
         """The flow, and all that stand in this lane, cannot be served until `unpark`."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = self._open[key] = Lane(Turns(self.flows, self._arrivals), self._main.v)
+            lane = self._lanes[key] = self._open[key] = Lane(Turns(self.flows, self._arrivals, key), self._main.v)
         if flow.lane != key:
             self._move(flow, key)
         if not lane.closed:
@@ -127,6 +119,14 @@ class Lanes(Generic[F]):
                 self._move(flow, None)
         self._lanes.clear()
         self._open.clear()
+
+    def restart(self) -> None:
+        """Everybody starts anew, in the lane that it is in; see `Turns.restart`."""
+        members: dict[str | None, list[F]] = {None: []}
+        for flow in self.flows.values():
+            members.setdefault(flow.lane, []).append(flow)
+        for key, flows in members.items():
+            (self._main if key is None else self._now(self._lanes[key])).restart(flows)
 
     def is_parked(self, flow: F) -> bool:
         """Whether it cannot be served now."""

@@ -6,7 +6,6 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from controller.dispatcher.fairqueue.lanes import LaneFlow
 from controller.dispatcher.fairqueue.turns import Flow, Turns
 
 #: A list of tasks is cut off once more than this, and more than half of it, has been taken.
@@ -36,6 +35,13 @@ class Ticket(Struct, frozen=True, gc=False):
     def line(self) -> str:
         """What turns inside the network are given to."""
         return self.flow or self.user
+
+
+def weights(ticket: Ticket) -> tuple[float, float]:
+    """The weights of its network and of its user. Where every user is a network, both weigh on the only level."""
+    if ticket.network == ticket.user:
+        return ticket.network_weight * ticket.user_weight, 1.0
+    return ticket.network_weight, ticket.user_weight
 
 
 class Line(Flow, gc=False, eq=False):
@@ -88,16 +94,19 @@ class Line(Flow, gc=False, eq=False):
         Returns:
             The number of its first start, 0 if it never started, and the task.
         """
-        ticket = self.first()
         self.waiting -= 1
-        start = 0
         if self.back:
-            start = self.back.pop(0)[0]
+            entry = self.back.pop(0)
         else:
+            if self.struck:
+                self._skip_struck(self.struck)
+            entry = 0, self.tickets[self.head]
             self.head += 1
-        if not self.waiting or (self.head > CONSUMED and 2 * self.head > len(self.tickets)):
+        if not self.waiting:
+            self._clear()
+        elif self.head > CONSUMED and 2 * self.head > len(self.tickets):
             self._compact()
-        return start, ticket
+        return entry
 
     def remove(self, ticket: Ticket) -> None:
         """Take out a task that waits here."""
@@ -109,7 +118,9 @@ class Line(Flow, gc=False, eq=False):
             if self.struck is None:
                 self.struck = set()
             self.struck.add(ticket.task_id)
-        if not self.waiting or (self.struck and 2 * len(self.struck) > len(self.tickets) - self.head):
+        if not self.waiting:
+            self._clear()
+        elif self.struck and 2 * len(self.struck) > len(self.tickets) - self.head:
             self._compact()
 
     def _skip_struck(self, struck: set[str]) -> None:
@@ -119,11 +130,15 @@ class Line(Flow, gc=False, eq=False):
 
     def _compact(self) -> None:
         struck = self.struck or ()
-        self.tickets = [t for t in self.tickets[self.head :] if t.task_id not in struck] if self.waiting else []
+        self.tickets = [t for t in self.tickets[self.head :] if t.task_id not in struck]
+        self.head, self.struck = 0, None
+
+    def _clear(self) -> None:
+        self.tickets.clear()
         self.head, self.struck = 0, None
 
 
-class Network(LaneFlow, gc=False, eq=False):
+class Network(Flow, gc=False, eq=False):
     """The users of one network.
 
     Almost all have but one, and there may be very many of them: turns among users are kept from the second one on.
@@ -196,6 +211,13 @@ class Network(LaneFlow, gc=False, eq=False):
             return
         line.running -= 1
         line.tag -= charge
+
+    def restart(self) -> None:
+        """Every user starts anew; see `Turns.restart`."""
+        if self.turns is not None:
+            self.turns.restart(self.turns.flows.values())
+        elif self.only is not None:
+            self.only.tag = self.v
 
     def _second_user(self) -> None:
         first = self.only

@@ -12,23 +12,21 @@ network and turns counted in tasks, this is A1 B1 C1 A2 B2 C2 ..., and when B is
 | it is cancelled or expires before its turn: `remove` | gone, charged nothing; nobody's turn passes |
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
-from heapq import merge
+from itertools import islice
 from math import inf
-from typing import Final, Literal
+from typing import Literal
 
 from msgspec import Struct
 
+from controller.dispatcher.fairqueue import outlook
+from controller.dispatcher.fairqueue.estimate import LEAST_SECONDS
 from controller.dispatcher.fairqueue.lanes import Lanes
-from controller.dispatcher.fairqueue.network import Line, Network, Ticket
+from controller.dispatcher.fairqueue.network import Line, Network, Ticket, weights
+from controller.dispatcher.fairqueue.waiting import Waiting
 
 #: What turns are counted in.
 Fairness = Literal["Tasks", "Seconds"]
-
-#: Server-seconds that a task counts for at least: giving it a server takes time too, and a user whose tasks all fail at
-#: once would otherwise have every turn.
-LEAST_SECONDS: Final = 0.001
 
 
 class Running(Struct, gc=False, eq=False):
@@ -58,29 +56,21 @@ class FairQueue:
         self._era = 0
         self._networks: dict[str, Network] = {}
         self._lanes: Lanes[Network] = Lanes(self._networks)
-        #: Tasks that wait for their first turn, oldest first.
-        self._tickets: OrderedDict[str, Ticket] = OrderedDict()
-        #: Tasks that wait after they were put back.
-        self._back: dict[str, Ticket] = {}
+        self._waiting = Waiting()
         self._running: dict[str, Running] = {}
         self._starts = 0
-        #: Waiting tasks by user.
-        self._users: dict[str, int] = {}
 
     # --- what is here ----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._tickets) + len(self._back)
+        return len(self._waiting)
 
     def __iter__(self) -> Iterator[Ticket]:
         """Yield the waiting tasks in the order of their submission."""
-        if not self._back:
-            return iter(self._tickets.values())
-        back = sorted(self._back.values(), key=_submitted)
-        return merge(back, self._tickets.values(), key=_submitted)
+        return iter(self._waiting)
 
     def __contains__(self, task_id: object) -> bool:
-        return task_id in self._tickets or task_id in self._back
+        return task_id in self._waiting
 
     @property
     def fairness(self) -> Fairness:
@@ -95,15 +85,15 @@ class FairQueue:
     @property
     def user_count(self) -> int:
         """Users with a waiting task."""
-        return len(self._users)
+        return len(self._waiting.users)
 
     def waiting_of(self, user: str) -> int:
         """Tasks of this user that wait."""
-        return self._users.get(user, 0)
+        return self._waiting.users.get(user, 0)
 
     def users(self) -> dict[str, int]:
         """Waiting tasks of every user that has any, in the order of their coming. Costs O(users)."""
-        return dict(self._users)
+        return dict(self._waiting.users)
 
     def networks(self) -> dict[str, int]:
         """Waiting tasks of every network that has any, in the order of their coming. Costs O(networks)."""
@@ -111,11 +101,7 @@ class FairQueue:
 
     def oldest(self) -> Ticket | None:
         """The task that waits longest. Costs O(tasks that were put back)."""
-        first = next(iter(self._tickets.values()), None)
-        if not self._back:
-            return first
-        back = min(self._back.values(), key=_submitted)
-        return back if first is None or back.submitted <= first.submitted else first
+        return self._waiting.oldest()
 
     # --- a task's life ---------------------------------------------------------------------------------------------
 
@@ -125,20 +111,18 @@ class FairQueue:
         Raises:
             ValueError: a task of that id is here already, or its cost or a weight is not above 0.
         """
-        task_id = ticket.task_id
-        if task_id in self._tickets or task_id in self._running or task_id in self._back:
-            raise ValueError(f"task {task_id} is queued already")
+        if ticket.task_id in self._running:
+            raise ValueError(f"task {ticket.task_id} runs already")
         if not (ticket.cost > 0 and ticket.network_weight > 0 and ticket.user_weight > 0):
-            raise ValueError(f"task {task_id}: cost, network_weight and user_weight must be above 0")
+            raise ValueError(f"task {ticket.task_id}: cost, network_weight and user_weight must be above 0")
+        self._waiting.add(ticket)
         network = self._networks.get(ticket.network)
         if network is None:
             network = self._networks[ticket.network] = Network(ticket.network)
-        line = network.line(ticket.flow or ticket.user)
+        line = network.line(ticket.line)
         line.append(ticket)
         if line.waiting == 1:
             network.joined(line)
-        self._tickets[task_id] = ticket
-        self._counted(ticket)
         network.waiting += 1
         if network.waiting == 1:
             self._lanes.join(network)
@@ -169,9 +153,9 @@ class FairQueue:
         line = network.next_line()
         start, ticket = line.take()
         network.waiting -= 1
-        self._strike(ticket)
+        self._waiting.strike(ticket)
         charge = ticket.cost if estimate is None or self._fairness == "Tasks" else estimate
-        network_weight, line_weight = _weights(ticket)
+        network_weight, line_weight = weights(ticket)
         if not start:
             self._starts = start = self._starts + 1
         self._running[ticket.task_id] = Running(
@@ -198,7 +182,7 @@ class FairQueue:
         difference = 0.0
         if self._fairness == "Seconds" and run.era == self._era:
             difference = max(seconds, LEAST_SECONDS) - run.charge
-        network_weight, line_weight = _weights(run.ticket)
+        network_weight, line_weight = weights(run.ticket)
         run.network.settle(run.line, run.line_epoch, difference / line_weight)
         self._lanes.settle(run.network, run.network_epoch, difference / network_weight)
         return run.ticket
@@ -212,30 +196,43 @@ class FairQueue:
         run = self._running.pop(task_id)
         ticket, network, line = run.ticket, run.network, run.line
         charge = run.charge if run.era == self._era else 0.0
-        network_weight, line_weight = _weights(ticket)
+        network_weight, line_weight = weights(ticket)
         line.put_back(ticket, run.start)
         network.restore(line, run.line_epoch, charge / line_weight)
-        self._back[task_id] = ticket
-        self._counted(ticket)
+        self._waiting.put_back(ticket)
         network.waiting += 1
         self._lanes.restore(network, run.network_epoch, charge / network_weight)
         return ticket
 
     def remove(self, task_id: str) -> Ticket | None:
         """Take a task out of its place (cancelled, expired); None if it does not wait. Nobody's turn passes."""
-        ticket = self._tickets.get(task_id) or self._back.get(task_id)
+        ticket = self._waiting.get(task_id)
         if ticket is None:
             return None
         network = self._networks[ticket.network]
-        line = network.line(ticket.flow or ticket.user)
+        line = network.line(ticket.line)
         line.remove(ticket)
         if not line.waiting:
             network.left(line)
-        self._strike(ticket)
+        self._waiting.strike(ticket)
         network.waiting -= 1
         if not network.waiting:
             self._lanes.leave(network)
         return ticket
+
+    def configure(self, fairness: Fairness) -> None:
+        """Count turns in this from now on.
+
+        If that is something else than before, everybody starts anew with what waits: in the order in which their turns
+        would have come, with no memory of who was served what, and what runs is not settled. Costs O(n log n) then.
+        """
+        if fairness == self._fairness:
+            return
+        self._fairness = fairness
+        self._era += 1
+        for network in self._networks.values():
+            network.restart()
+        self._lanes.restart()
 
     # --- networks that cannot be served now ------------------------------------------------------------------------
 
@@ -270,28 +267,46 @@ class FairQueue:
         flow = self._networks.get(network)
         return flow is not None and self._lanes.is_parked(flow)
 
+    # --- what will be served when ----------------------------------------------------------------------------------
+
+    def order(self, limit: int | None = None, estimate: outlook.Charge | None = None) -> list[Ticket]:
+        """The tasks that will be served next if nothing else comes, next one first; none that is parked.
+
+        Costs O(networks + limit log networks).
+
+        Args:
+            limit: how many at most; all if not given.
+            estimate: what `pop` will be given for a task.
+        """
+        charge = self._charge_of(estimate)
+        return list(islice(outlook.upcoming(self._networks.values(), self._lanes.offsets(), charge), limit))
+
+    def position(self, task_id: str, estimate: outlook.Charge | None = None) -> int:
+        """How many waiting tasks will be served before this one if nothing else comes.
+
+        Exact where a user's tasks are all charged the same; see `outlook.position`. Of a parked task it is the position
+        that it would have if its server could take something now.
+
+        Costs O(networks + users of its network + tasks before it of its user).
+
+        Args:
+            task_id: a waiting task.
+            estimate: what `pop` will be given for a task.
+
+        Raises:
+            KeyError: it does not wait.
+        """
+        ticket = self._waiting.get(task_id)
+        if ticket is None:
+            raise KeyError(task_id)
+        offsets = self._lanes.offsets(self._networks[ticket.network].lane)
+        return outlook.position(ticket, self._networks, offsets, self._charge_of(estimate))
+
     # --- parts -----------------------------------------------------------------------------------------------------
 
-    def _counted(self, ticket: Ticket) -> None:
-        self._users[ticket.user] = self._users.get(ticket.user, 0) + 1
-
-    def _strike(self, ticket: Ticket) -> None:
-        """A ticket that waits no more."""
-        if self._tickets.pop(ticket.task_id, None) is None:
-            del self._back[ticket.task_id]
-        user = ticket.user
-        if self._users[user] == 1:
-            del self._users[user]
-        else:
-            self._users[user] -= 1
+    def _charge_of(self, estimate: outlook.Charge | None) -> outlook.Charge:
+        return _cost if estimate is None or self._fairness == "Tasks" else estimate
 
 
-def _submitted(ticket: Ticket) -> float:
-    return ticket.submitted
-
-
-def _weights(ticket: Ticket) -> tuple[float, float]:
-    """The weights of its network and of its user. Where every user is a network, both weigh on the only level."""
-    if ticket.network == ticket.user:
-        return ticket.network_weight * ticket.user_weight, 1.0
-    return ticket.network_weight, ticket.user_weight
+def _cost(ticket: Ticket) -> float:
+    return ticket.cost

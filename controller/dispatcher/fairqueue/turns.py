@@ -15,7 +15,7 @@ A1 B1 C1 A2 to the letter.
 * V follows what was *served*. A floor taken over what is stored lets a flow that cannot be served hold everybody back.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from math import inf
@@ -39,6 +39,8 @@ class Flow(Struct, gc=False, eq=False):
     """
 
     key: str
+    #: Name of the turns it takes part in, where there are several.
+    lane: str | None = None
     #: Tasks that wait.
     waiting: int = 0
     #: Tasks that were charged and not settled yet.
@@ -66,15 +68,17 @@ class Turns(Generic[F]):
     Costs: O(log n) for n flows known, which are those that wait, run, or whose tag V has not passed.
     """
 
-    __slots__ = ("_arrivals", "_heap", "_passed", "_room", "_turn", "_until", "flows", "members", "v")
+    __slots__ = ("_arrivals", "_heap", "_lane", "_passed", "_room", "_turn", "_until", "flows", "members", "v")
 
-    def __init__(self, flows: dict[str, F], arrivals: Iterator[int] | None = None) -> None:
+    def __init__(self, flows: dict[str, F], arrivals: Iterator[int] | None = None, lane: str | None = None) -> None:
         """Make turns for flows of which none has come yet.
 
         Args:
             flows: where the owner keeps the flows; those to be forgotten are deleted there.
             arrivals: numbers for newcomers, for flows that may go to other turns; by default these turns' own.
+            lane: name of these turns.
         """
+        self._lane = lane
         self.flows = flows
         #: Virtual time.
         self.v = 0.0
@@ -113,7 +117,7 @@ class Turns(Generic[F]):
         heap = self._heap
         while heap:
             tag, order, flow = heap[0]
-            if flow.heaped != tag or flow.order != order:
+            if flow.heaped != tag or flow.order != order or flow.lane != self._lane:
                 heappop(heap)
             elif flow.tag > tag:
                 heapreplace(heap, (flow.tag, order, flow))
@@ -135,8 +139,10 @@ class Turns(Generic[F]):
             turn: the same before the weight.
         """
         start = flow.tag
-        self._turn += (turn - self._turn) * (TURN_WEIGHT if self._turn else 1.0)
-        self.advance(start)
+        if turn != self._turn:
+            self._turn += (turn - self._turn) * (TURN_WEIGHT if self._turn else 1.0)
+        if start > self.v or start >= self._until:
+            self.advance(start)
         flow.tag = flow.heaped = start + charge
         flow.charged = True
         flow.running += 1
@@ -149,7 +155,7 @@ class Turns(Generic[F]):
 
     def advance(self, v: float) -> None:
         """It is this late at least."""
-        self.v = max(v, self.v)
+        self.v = max(self.v, v)
         if self.v >= self._until:
             self._until = self.v + self._turn
             self._room = max(ROOM, self.members)
@@ -219,6 +225,22 @@ class Turns(Generic[F]):
         self._passed.pop(flow.key, None)
         self._tidy()
 
+    def restart(self, members: Iterable[F]) -> None:
+        """Every flow starts anew at V, in the order in which their turns would have come.
+
+        Args:
+            members: all flows known here.
+        """
+        self._heap, self._passed = [], {}
+        self._turn, self._until, self._room = 0.0, -inf, inf
+        for flow in sorted(members, key=_rank):
+            if not (flow.waiting or flow.running):
+                self._forget(flow)
+                continue
+            flow.tag, flow.order, flow.heaped, flow.charged = self.v, next(self._arrivals), None, flow.running > 0
+            if flow.waiting:
+                self._line_up(flow)
+
     def _newcomers_tag(self) -> float:
         if self._room > 0:
             self._room -= 1
@@ -273,6 +295,15 @@ class Turns(Generic[F]):
         """Drop outdated entries where they are the most."""
         if len(self._heap) <= 2 * self.members + SLACK:
             return
-        valid = {e[1]: e for e in self._heap if e[2].heaped == e[0] and e[2].order == e[1]}
+        lane = self._lane
+        valid = {
+            order: (tag, order, flow)
+            for tag, order, flow in self._heap
+            if flow.heaped == tag and flow.order == order and flow.lane == lane
+        }
         self._heap = list(valid.values())
         heapify(self._heap)
+
+
+def _rank(flow: Flow) -> tuple[float, int]:
+    return flow.tag, flow.order
