@@ -127,6 +127,8 @@ class Line(Flow, gc=False, eq=False):
         while (task_id := self.tickets[self.head].task_id) in struck:
             struck.remove(task_id)
             self.head += 1
+        if self.head > CONSUMED and 2 * self.head > len(self.tickets):
+            self._compact()
 
     def _compact(self) -> None:
         struck = self.struck or ()

@@ -25,7 +25,7 @@ from msgspec import Struct
 
 #: A heap is rebuilt when more than half of it, and more entries than this, are outdated.
 SLACK: Final = 64
-#: Newcomers that V takes in per turn: so many, or as many as there were flows when that turn began.
+#: Newcomers that V takes in per turn: so many, or as many as had tasks waiting when that turn began.
 ROOM: Final = 256
 #: Weight of the newest charge in the mean, which is the length of a turn in virtual time.
 TURN_WEIGHT: Final = 1 / 32
@@ -68,7 +68,7 @@ class Turns(Generic[F]):
     Costs: O(log n) for n flows known, which are those that wait, run, or whose tag V has not passed.
     """
 
-    __slots__ = ("_arrivals", "_heap", "_lane", "_passed", "_room", "_turn", "_until", "flows", "members", "v")
+    __slots__ = ("_arrivals", "_heap", "_lane", "_passed", "_ready", "_room", "_turn", "_until", "flows", "members", "v")
 
     def __init__(self, flows: dict[str, F], arrivals: Iterator[int] | None = None, lane: str | None = None) -> None:
         """Make turns for flows of which none has come yet.
@@ -83,8 +83,9 @@ class Turns(Generic[F]):
         #: Virtual time.
         self.v = 0.0
         self._arrivals = count(1) if arrivals is None else arrivals
-        #: Flows known here.
+        #: Flows known here, and how many of them have something waiting.
         self.members = 0
+        self._ready = 0
         #: (tag, order, flow): one valid entry per flow, and outdated ones that are dropped when they come up. A flow
         #: that has left stays until V has passed it.
         self._heap: list[tuple[float, int, F]] = []
@@ -99,6 +100,7 @@ class Turns(Generic[F]):
 
     def join(self, flow: F) -> None:
         """The flow has something waiting now, and had nothing before."""
+        self._ready += 1
         if flow.order == 0:
             self.members += 1
             flow.order = next(self._arrivals)
@@ -146,6 +148,8 @@ class Turns(Generic[F]):
         flow.tag = flow.heaped = start + charge
         flow.charged = True
         flow.running += 1
+        if not flow.waiting:
+            self._ready -= 1
         heapreplace(self._heap, (flow.tag, flow.order, flow))
         if self._passed:
             for passed in tuple(self._passed.values()):
@@ -158,10 +162,11 @@ class Turns(Generic[F]):
         self.v = max(self.v, v)
         if self.v >= self._until:
             self._until = self.v + self._turn
-            self._room = max(ROOM, self.members)
+            self._room = max(ROOM, self._ready)
 
     def leave(self, flow: F) -> None:
         """The flow has nothing waiting any more, without having been served: its tasks were cancelled."""
+        self._ready -= 1
         if not flow.running and (flow.tag <= self.v or not flow.charged):
             self._forget(flow)
         self._tidy()
@@ -193,6 +198,8 @@ class Turns(Generic[F]):
             charge: what it was charged with, over the flow's weight.
         """
         flow.running -= 1
+        if flow.waiting == 1:
+            self._ready += 1
         self._correct(flow, epoch, -charge)
         self._line_up(flow)
 
@@ -203,7 +210,7 @@ class Turns(Generic[F]):
             flow: the flow.
             v: virtual time: its tag when it was served last.
         """
-        self.v, self.members = v, 1
+        self.v, self.members, self._ready = v, 1, int(flow.waiting > 0)
         flow.order, flow.charged = next(self._arrivals), True
         self._line_up(flow)
 
@@ -215,12 +222,14 @@ class Turns(Generic[F]):
             ahead: by how much its tag was above V there.
         """
         self.members += 1
+        self._ready += flow.waiting > 0
         flow.tag = self.v + ahead if flow.charged else max(self._newcomers_tag(), self.v + ahead)
         self._line_up(flow)
 
     def let_go(self, flow: F) -> None:
         """The flow goes to other turns."""
         self.members -= 1
+        self._ready -= flow.waiting > 0
         flow.heaped = None
         self._passed.pop(flow.key, None)
         self._tidy()

@@ -1,16 +1,17 @@
 """What holds of the fair queue whatever is done to it; and that the checks can fail."""
 
+import sys
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from controller.dispatcher.fairqueue import Fairness, FairQueue, Ticket
 from controller.dispatcher.fairqueue.estimate import LEAST_SECONDS
 from controller.dispatcher.fairqueue.network import CONSUMED
-from controller.dispatcher.fairqueue.turns import SLACK, Flow, Turns
+from controller.dispatcher.fairqueue.turns import ROOM, SLACK, Flow, Turns
 from tests.dispatcher.fairqueue.machine import NETWORKS, Job, QueueMachine
 
 SERVERS = ("s1", "s2")
@@ -23,6 +24,7 @@ def assert_lean(queue: FairQueue) -> None:
     assert sum(turns.members for turns in every) == len(queue._networks)
     for turns in every:
         assert_lean_turns(turns)
+    assert sum(turns._ready for turns in every) == len(queue.networks())
     for network in queue._networks.values():
         assert_worth_keeping(network)
         lines = list(network.lines())
@@ -32,6 +34,7 @@ def assert_lean(queue: FairQueue) -> None:
         if network.turns is not None:
             assert_lean_turns(network.turns)
             assert network.turns.members == len(lines)
+            assert network.turns._ready == sum(line.waiting > 0 for line in lines)
             for line in lines:
                 assert_worth_keeping(line)
 
@@ -188,3 +191,222 @@ class Machine(QueueMachine):
 
 TestFairQueue = Machine.TestCase
 TestFairQueue.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+# --- the checks can fail ---------------------------------------------------------------------------------------------
+
+
+class Careless(QueueMachine):
+    """A store of tasks that keeps no turns: the machine must find each of its faults."""
+
+    @staticmethod
+    def order(ticket: Ticket) -> tuple[str, float]:
+        """The task of the least is served next."""
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tickets: list[Ticket] = []
+        self.at_work: dict[str, Ticket] = {}
+
+    def submit(self, ticket: Ticket) -> None:
+        self.tickets.append(ticket)
+
+    def claim(self, estimate: float) -> tuple[str, float] | None:
+        if not self.tickets:
+            return None
+        ticket = min(self.tickets, key=self.order)
+        self.tickets.remove(ticket)
+        self.at_work[ticket.task_id] = ticket
+        return ticket.task_id, ticket.cost
+
+    def ack(self, task_id: str, seconds: float) -> None:
+        del self.at_work[task_id]
+
+    def give_back(self, task_id: str) -> None:
+        self.tickets.append(self.at_work.pop(task_id))
+
+    def cancel(self, task_id: str) -> bool:
+        left = [ticket for ticket in self.tickets if ticket.task_id != task_id]
+        found, self.tickets = len(left) < len(self.tickets), left
+        return found
+
+    def waiting_ids(self) -> set[str]:
+        return {ticket.task_id for ticket in self.tickets}
+
+    def running_ids(self) -> set[str]:
+        return set(self.at_work)
+
+
+class FirstCome(Careless):
+    @staticmethod
+    def order(ticket: Ticket) -> tuple[str, float]:
+        return "", ticket.submitted
+
+
+class FirstKey(Careless):
+    @staticmethod
+    def order(ticket: Ticket) -> tuple[str, float]:
+        return ticket.network, ticket.submitted
+
+
+class LastCome(Careless):
+    @staticmethod
+    def order(ticket: Ticket) -> tuple[str, float]:
+        return "", -ticket.submitted
+
+
+class Forgetful(Machine):
+    """Loses what goes back."""
+
+    def give_back(self, task_id: str) -> None:
+        self.queue.settle(task_id, 0.0)
+
+
+class Leaky(Machine):
+    """Takes a task that ends for one that still runs."""
+
+    def ack(self, task_id: str, seconds: float) -> None:
+        return
+
+
+class Idle(Machine):
+    """Serves nothing while anything is parked."""
+
+    def claim(self, estimate: float) -> tuple[str, float] | None:
+        return None if self.parked else super().claim(estimate)
+
+
+@pytest.mark.parametrize(
+    ("machine", "complaint"),
+    [
+        (FirstCome, "unfair"),
+        (FirstKey, "unfair"),
+        (LastCome, "overtook"),
+        (Forgetful, "waiting_ids"),
+        (Leaky, "running_ids"),
+        (Idle, "nothing is served"),
+    ],
+)
+def test_the_machine_tells_queues_that_are_not_fair_or_lose_something(
+    machine: type[QueueMachine], complaint: str
+) -> None:
+    """Negative control."""
+    quick = settings(
+        max_examples=300, stateful_step_count=40, deadline=None, database=None, report_multiple_bugs=False,
+        phases=[Phase.generate], derandomize=True,
+    )  # fmt: skip
+    with pytest.raises(AssertionError) as caught:
+        run_state_machine_as_test(machine, settings=quick)
+    assert complaint in str(caught.getrepr(chain=True))
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def finish_one(queue: FairQueue) -> Ticket:
+    ticket = queue.pop()
+    assert ticket is not None
+    return queue.settle(ticket.task_id, 1.0)
+
+
+def test_submitting_and_cancelling_for_ever_costs_no_memory() -> None:
+    queue = FairQueue()
+    queue.push(Ticket("first", "A", "A", 0.0))
+    queue.push(Ticket("other", "B", "B", 0.0))
+    for number in range(5000):
+        queue.push(Ticket(f"t{number}", "A", "A", float(number)))
+        queue.remove(f"t{number}")
+        queue.push(Ticket(f"u{number}", "A", f"A{number}", float(number)))
+        queue.remove(f"u{number}")
+        queue.push(Ticket(f"n{number}", f"N{number}", f"N{number}", float(number)))
+        queue.peek()
+        queue.remove(f"n{number}")
+    assert set(queue._networks) == {"A", "B"}
+    assert_lean(queue)
+
+
+def test_coming_back_and_cancelling_for_ever_costs_no_memory() -> None:
+    queue = FairQueue()
+    for user in "ABC":
+        queue.push(Ticket(f"{user}1", user, user, 0.0))
+        queue.push(Ticket(f"{user}2", user, user, 0.0))
+    for _ in range(3):
+        finish_one(queue)
+    for number in range(5000):
+        for user in "AB":
+            queue.push(Ticket(f"{user}n{number}", user, user, 0.0))
+        queue.remove("A2" if number == 0 else f"An{number - 1}")
+        assert_lean(queue)
+        queue.peek()
+        queue.remove(f"Bn{number}")
+
+
+def test_who_left_and_looks_in_again_and_again_is_kept_once() -> None:
+    """With no slot free nothing is served, so V stands still and forgets nobody."""
+    queue = FairQueue()
+    for user in "AB":
+        queue.push(Ticket(f"{user}1", user, user, 0.0))
+        finish_one(queue)
+    for number in range(5000):
+        queue.push(Ticket(f"A{number}", "A", "A", 0.0))
+        queue.peek()
+        queue.remove(f"A{number}")
+        assert queue.peek() is None
+        assert_lean(queue)
+    assert len(queue._lanes._main._passed) <= 2
+
+
+def test_users_who_come_once_and_never_again_are_forgotten_while_the_queue_never_runs_empty() -> None:
+    queue = FairQueue()
+    for number in range(10 * ROOM):
+        queue.push(Ticket(f"t{number}", f"N{number}", f"N{number}", 0.0))
+        if number > 3:
+            finish_one(queue)
+    assert len(queue._networks) <= ROOM + len(queue)
+
+
+def test_an_endless_stream_of_newcomers_does_not_starve_those_who_were_there() -> None:
+    """Every task of the attacker comes from an address of its own, twice as fast as tasks are served."""
+    queue, honest = FairQueue(), 0
+    for number in range(100):
+        queue.push(Ticket(f"h{number}", "honest", "honest", 0.0))
+    for number in range(20 * ROOM):
+        for half in "ab":
+            queue.push(Ticket(f"s{number}{half}", f"S{number}{half}", f"S{number}{half}", 0.0))
+        honest += finish_one(queue).network == "honest"
+    assert honest >= 4
+
+
+def test_users_of_a_network_without_end_are_forgotten_too() -> None:
+    queue = FairQueue()
+    queue.push(Ticket("first", "A", "A+first", 0.0))
+    for number in range(10 * ROOM):
+        queue.push(Ticket(f"t{number}", "A", f"A+{number}", 0.0))
+        finish_one(queue)
+    assert len(list(queue._networks["A"].lines())) <= ROOM + len(queue)
+
+
+def test_a_queue_that_ran_empty_keeps_nobody_once_v_has_passed() -> None:
+    queue = FairQueue()
+    for number in range(100):
+        queue.push(Ticket(f"t{number}", f"N{number % 10}", f"N{number % 10}", 0.0))
+    while queue:
+        finish_one(queue)
+    for number in range(3):
+        queue.push(Ticket(f"last{number}", "last", "last", 0.0, cost=1000.0))
+        finish_one(queue)
+    assert set(queue._networks) == {"last"}
+
+
+def test_a_queue_that_is_dropped_is_freed_by_its_references_alone() -> None:
+    """Flows are hidden from the garbage collector, so there must be no cycle among them."""
+    queue = FairQueue()
+    for number in range(10):
+        queue.push(Ticket(f"t{number}", "A", f"A+{number % 2}", 0.0))
+    queue.pop()
+    queue.park("A", "s1")
+    network = queue._networks["A"]
+    before = sys.getrefcount(network)
+    del queue
+    assert sys.getrefcount(network) == before - 4, "the dictionary, the heaps of two lanes, the running task"
