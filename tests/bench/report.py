@@ -61,6 +61,9 @@ LINES: Final = {
     "pick_us_at_100000_users": Line("queue and pick a task, 100 000 users", "us", at_most=5.0),
     #: Logarithmic at worst: 10 000 times as many users may cost log(100 000) / log(10) times as much.
     "pick_growth": Line("growth from 10 to 100 000 users", "x", at_most=log10(100_000)),
+    "settle_us_at_100000_users": Line("settle a task, 100 000 users", "us"),
+    "pick_us_at_100000_users_in_seconds": Line("the same with fairness Seconds: queue and pick", "us"),
+    "settle_us_at_100000_users_in_seconds": Line("the same with fairness Seconds: settle", "us"),
     "rss_mb_at_1000000_tasks": Line("memory with 1 000 000 waiting tasks", "MB", at_most=1500),
     "idle_rss_mb": Line("memory of an idle dispatcher, resident", "MB", at_most=70),
     "idle_pss_mb": Line("memory of an idle dispatcher, its own share", "MB"),
