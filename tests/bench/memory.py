@@ -14,11 +14,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import uvloop
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from controller.api.queue import Queue
+from controller.dispatcher.apikeys import ApiKeys
+from controller.dispatcher.identity import Identifier
 from controller.dispatcher.scheduler import Scheduler
 from tests.bench.processes import ROOT, Processes, memory_mb
 from tests.bench.targets import start_dispatcher, start_origin
 
+#: Any time will do, Unix seconds.
+NOW: Final = 1_750_000_000.0
 #: Tasks of each user, where very many wait.
 TASKS_PER_USER: Final = 10
 #: The first health checks are over by then, seconds.
@@ -48,11 +54,15 @@ async def fill(tasks: int) -> dict[str, float]:
     """Submit so many tasks to a scheduler without servers."""
     before = memory_mb(os.getpid(), "Rss")
     scheduler = Scheduler(asyncio.get_running_loop().time)
+    identifier, headers, keys = Identifier(Queue(), NOW), CIMultiDictProxy(CIMultiDict[str]()), ApiKeys()
+    users = max(1, tasks // TASKS_PER_USER)
     began = time.perf_counter()
     for number in range(tasks):
-        user = number // TASKS_PER_USER
-        network = f"10.{user >> 16 & 255}.{user >> 8 & 255}.{user & 255}"
-        scheduler.submit(f"{number:016x}", f"user_{network}_1", network)
+        # Users send by turns: each request is told anew whose it is, as it comes.
+        user = number % users
+        caller = identifier.identify(f"10.{user >> 16 & 255}.{user >> 8 & 255}.{user & 255}", headers, keys, NOW)
+        assert caller is not None
+        scheduler.submit(f"{number:016x}", caller.identity)
     seconds = time.perf_counter() - began
     assert scheduler.waiting == tasks
     after = memory_mb(os.getpid(), "Rss")
