@@ -31,6 +31,10 @@ demo: $(STAMP) ## See it work in under two minutes, on this machine alone (ARGS=
 test: $(STAMP) ## Run the tests (ARGS goes to pytest; KUBEBUILDER_ASSETS=... for a real control plane)
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
 
+.PHONY: bench
+bench: $(STAMP) ## Measure the dispatcher against a bare proxy and its bars (ARGS=--help: its options)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## Check format, style, types, layers, and that crds/ follows from the models
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }

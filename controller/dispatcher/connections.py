@@ -43,7 +43,7 @@ def endpoint(address: str) -> Endpoint:
     url = URL(address)
     if url.host is None or url.port is None:
         raise ValueError(f"{address} names no host and port")
-    return Endpoint(url.host, url.port, url.scheme == "https", url.authority)
+    return Endpoint(url.host, url.port, url.scheme == "https", url.host_port_subcomponent or "")
 
 
 class Connections:
@@ -57,6 +57,7 @@ class Connections:
     def __init__(self) -> None:
         #: For WebSockets.
         self.fresh = _session()
+        self._loop = asyncio.get_running_loop()
         #: By endpoint, the one laid by last at the end.
         self._idle: dict[Endpoint, deque[Link]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
@@ -111,8 +112,7 @@ class Connections:
         return await exchange(await self._open(where), request, lay_by)
 
     async def _open(self, where: Endpoint) -> Link:
-        loop = asyncio.get_running_loop()
-        context = self._tls if where.tls else None
+        loop, context = self._loop, self._tls if where.tls else None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, link = await loop.create_connection(lambda: Link(loop), where.host, where.port, ssl=context)
@@ -132,7 +132,7 @@ class Connections:
     def _laid_by(self, where: Endpoint) -> Link | None:
         """A usable connection, the one that was used last; None if there is none."""
         idle = self._idle.get(where)
-        since = asyncio.get_running_loop().time() - KEEPALIVE_SECONDS
+        since = self._loop.time() - KEEPALIVE_SECONDS
         while idle:
             link = idle.pop()
             if link.idle_since > since and link.is_usable():
@@ -141,22 +141,20 @@ class Connections:
         return None
 
     def _lay_by(self, where: Endpoint, link: Link) -> None:
-        loop = asyncio.get_running_loop()
-        link.idle_since = loop.time()
+        link.idle_since = self._loop.time()
         self._idle.setdefault(where, deque()).append(link)
         if self._sweeping is None:
-            self._sweeping = loop.call_later(KEEPALIVE_SECONDS, self._sweep)
+            self._sweeping = self._loop.call_later(KEEPALIVE_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         """Close what was idle for too long."""
-        loop = asyncio.get_running_loop()
-        since = loop.time() - KEEPALIVE_SECONDS
+        since = self._loop.time() - KEEPALIVE_SECONDS
         for where, idle in tuple(self._idle.items()):
             while idle and idle[0].idle_since <= since:
                 idle.popleft().close()
             if not idle:
                 del self._idle[where]
-        self._sweeping = loop.call_later(KEEPALIVE_SECONDS / 2, self._sweep) if self._idle else None
+        self._sweeping = self._loop.call_later(KEEPALIVE_SECONDS / 2, self._sweep) if self._idle else None
 
     async def close(self) -> None:
         """Close them."""

@@ -6,12 +6,12 @@ than all else that happens to a small request here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+import msgspec
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -26,8 +26,7 @@ _HAVE_BODIES: Final = frozenset({"POST", "PUT", "PATCH"})
 Payload = Callable[[], bytes | AsyncIterator[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A request as it goes over the wire."""
 
     method: str
@@ -133,6 +132,8 @@ async def _write(link: Link, request: Request) -> "asyncio.Task[None] | None":
         writer.enable_chunking()
     else:
         headers["Content-Length"] = str(request.length)
+    if not request.target.isascii():
+        request.target.encode()  # Bytes that are no text would become others on their way.
     await writer.write_headers(f"{request.method} {request.target} HTTP/1.1", headers)
     parts, upload = b"" if body is None else body(), None
     if isinstance(parts, bytes) and len(parts) <= AT_ONCE_BYTES:
@@ -158,6 +159,9 @@ async def _send(link: Link, writer: StreamWriter, parts: bytes | AsyncIterator[b
     except Exception as error:  # noqa: BLE001 - handed on to whoever reads the answer
         link.set_exception(aiohttp.ClientConnectionError(f"the request could not be sent in whole: {error}"), error)
         _abort(link)
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
 
 
 async def _head(link: Link) -> tuple[RawResponseMessage, aiohttp.StreamReader]:

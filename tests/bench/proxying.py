@@ -5,7 +5,8 @@ all of them. Ratios are taken within a round, and their median counts.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any, Final
@@ -14,8 +15,10 @@ from tests.bench.processes import BenchError, Processes, cpu_seconds
 from tests.bench.targets import Dispatcher, Load, Target, start_bare, start_dispatcher, start_nginx, start_origin
 
 KINDS: Final = ("task", "pass")
-#: Connections that are busy all the time; four times what one aiohttp process keeps itself busy with.
+#: Connections that are busy all the time: enough that the proxy never waits for work.
 CONNECTIONS: Final = 32
+#: Records are written behind the answers; all must be there after so many seconds.
+RECORD_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,15 @@ class Field:
         found = re.search(r'^haipool_tasks_total\{[^}]*status="success"[^}]*\} (\S+)$', page, re.MULTILINE)
         if found is None or float(found[1]) != self.tasks:
             raise BenchError(f"the dispatcher's metrics say {found and found[1]} tasks, {self.tasks} were sent")
+        deadline = time.monotonic() + RECORD_SECONDS
+        while self.dispatcher.logs is not None and (written := self.dispatcher.records()) != self.tasks:
+            if time.monotonic() > deadline:
+                raise BenchError(f"the dispatcher wrote {written} task records, {self.tasks} tasks were sent")
+            time.sleep(0.1)
 
 
-def measure(plan: Plan, tell: Callable[[str], None]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Measure throughput and latency.
+def measure(plan: Plan, parts: Collection[str], tell: Callable[[str], None]) -> tuple[dict[str, float], dict[str, Any]]:
+    """Measure `throughput` and `latency`, or one of them.
 
     Returns:
         the figures by name, and everything they were made of.
@@ -110,17 +118,23 @@ def measure(plan: Plan, tell: Callable[[str], None]) -> tuple[dict[str, float], 
     Raises:
         BenchError: something did not answer as it should.
     """
+    figures: dict[str, float] = {}
+    raw: dict[str, Any] = {}
     with Processes() as processes:
         field = Field(processes)
-        busy = field.rounds(
-            field.proxies, rounds=plan.rounds, connections=CONNECTIONS, requests=plan.requests, tell=tell
-        )
-        alone = field.rounds(
-            [field.origin, *field.proxies], rounds=plan.rounds, connections=1, requests=plan.latency_requests, tell=tell
-        )
+        if "throughput" in parts:
+            busy = field.rounds(
+                field.proxies, rounds=plan.rounds, connections=CONNECTIONS, requests=plan.requests, tell=tell
+            )
+            figures |= _throughput(busy)
+            raw["throughput"] = _raw(busy)
+        if "latency" in parts:
+            everyone = [field.origin, *field.proxies]
+            alone = field.rounds(everyone, rounds=plan.rounds, connections=1, requests=plan.latency_requests, tell=tell)
+            figures |= _latency(alone)
+            raw["latency"] = _raw(alone)
         field.check()
-    raw = {"throughput": _raw(busy), "latency": _raw(alone)}
-    return {**_throughput(busy), **_latency(alone)}, raw
+    return figures, raw
 
 
 def _throughput(samples: Samples) -> dict[str, float]:
