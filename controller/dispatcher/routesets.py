@@ -57,6 +57,8 @@ def _prompt(prefix: str) -> Route:
             failed_pointer="/{id}/status/status_str",
             failed_values=("error",),
             pending_path=f"{prefix}/queue",
+            # A slot stays idle for half of this on average.
+            interval_seconds=0.5,
         ),
         timeout_seconds=1800,
     )

@@ -88,7 +88,8 @@ def test_however_it_is_written_work_for_the_gpu_waits_its_turn(target: str) -> N
 @pytest.mark.parametrize(
     "target",
     ["/prompt", "//prompt", "/api/prompt", "/api//prompt", "/x/../prompt", "/%70rompt", "/api/%2e%2e/prompt",
-     "/prompt/", "/view/..%2Fprompt", "/api/x/../prompt?client=1", "/queue/..;/prompt", "/a/b/../../prompt", "/./api/./prompt"],
+     "/prompt/", "/view/..%2Fprompt", "/api/x/../prompt?client=1", "/queue/..;/prompt",
+     "/a/b/../../prompt", "/./api/./prompt"],
 )  # fmt: skip
 def test_a_workflow_is_polled_for_however_its_path_is_written(target: str) -> None:
     route = table(routeSet="ComfyUI").classify("POST", target)

@@ -2,8 +2,9 @@
 
 Kept to `server.py` and `execution.py` (PromptQueue, PromptExecutor) of that project:
 
-* POST /prompt validates the workflow and answers at once: `prompt_id`, `number`, `node_errors`; an unknown node class or
-  a workflow without an output node is a 400 with `error` and `node_errors`. One worker executes in the order of numbers.
+* POST /prompt validates the workflow and answers at once: `prompt_id`, `number`, `node_errors`; an unknown node class
+  or a workflow without an output node is a 400 with `error` and `node_errors`. One worker executes in the order of
+  numbers.
 * GET /history/{id} is `{}` until the workflow is over, then `{id: {prompt, outputs, status}}`, with `status_str` of
   `success` or `error` (also when interrupted). GET /queue lists `queue_running` and `queue_pending` as
   `[number, id, workflow, extra_data, outputs]`. POST /queue takes `delete` and `clear`, POST /history too.
@@ -33,7 +34,7 @@ STEPS = 3
 Item = tuple[float, str, dict[str, Any], dict[str, Any], list[str]]
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     """Somebody asked to stop."""
 
 
@@ -95,15 +96,17 @@ class ComfyUI:
             self.running = heapq.heappop(self.queue)
             await self._status()
             status, outputs = await self._execute(self.running)
-            _, name, workflow, _, _ = self.running
-            # In one step, as under the mutex of the original.
-            self.history[name] = {"prompt": list(self.running), "outputs": outputs, "status": status}
+            _, name, _, extra, _ = done = self.running
+            # In one step, as under the mutex of the original; the client is told afterwards.
+            self.history[name] = {"prompt": list(done), "outputs": outputs, "status": status}
             self.running = None
             await self._status()
+            await self._send(extra.get("client_id", ""), "executing", {"node": None, "prompt_id": name})
 
     async def _execute(self, item: Item) -> tuple[dict[str, Any], dict[str, Any]]:
         _, name, workflow, extra, _ = item
-        client, outputs, self._interrupt = extra.get("client_id", ""), {}, False
+        client, outputs = extra.get("client_id", ""), dict[str, Any]()
+        self._interrupt = False
         self.began.append(client)
         messages: list[Any] = []
 
@@ -113,10 +116,10 @@ class ComfyUI:
 
         await say("execution_start")
         try:
-            for node, spec in workflow.items():
+            for node in workflow:
                 await self._send(client, "executing", {"node": node, "prompt_id": name})
-                await self._run(node, spec, client, name, workflow, outputs)
-        except Interrupted:
+                await self._run(node, client, name, workflow, outputs)
+        except StoppedError:
             await say("execution_interrupted", node_id=node)
             outcome = "error"
         except RuntimeError as error:
@@ -125,12 +128,10 @@ class ComfyUI:
         else:
             await say("execution_success")
             outcome = "success"
-        await self._send(client, "executing", {"node": None, "prompt_id": name})
         return {"status_str": outcome, "completed": outcome == "success", "messages": messages}, outputs
 
-    async def _run(
-        self, node: str, spec: dict[str, Any], client: str, name: str, workflow: dict[str, Any], outputs: dict[str, Any]
-    ) -> None:
+    async def _run(self, node: str, client: str, name: str, workflow: dict[str, Any], outputs: dict[str, Any]) -> None:
+        spec = workflow[node]
         kind, inputs = spec["class_type"], spec.get("inputs", {})
         if kind == "Broken":
             raise RuntimeError("Allocation on device 0 would exceed allowed memory")
@@ -140,7 +141,7 @@ class ComfyUI:
             for step in range(1, STEPS + 1):
                 await self.gpu.step()
                 if self._interrupt:
-                    raise Interrupted
+                    raise StoppedError
                 await self._send(client, "progress", {"value": step, "max": STEPS, "node": node, "prompt_id": name})
                 await self._preview(client, f"preview {step} of {inputs.get('text')}")
         if kind == "SaveImage":
