@@ -64,7 +64,7 @@ class Route(Model, frozen=True, kw_only=True):
         Literal["Network", "Running", "OnlyRunning"],
         _text(
             "Server of a PassThrough. Network: the one its network always gets. Running: the one that works on a task "
-            "of its network, if one does. OnlyRunning: likewise, otherwise 409."
+            "of its user, if one does. OnlyRunning: likewise, otherwise 409."
         ),
     ] = "Network"
     completion: Annotated[

@@ -7,18 +7,18 @@ never has more of this dispatcher's work than it has slots, whatever queue it ke
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
-from yarl import URL
+from multidict import CIMultiDict
 
 from controller.api.queue import Poll
-from controller.dispatcher.connections import CONNECT_SECONDS, Connections
+from controller.dispatcher.connections import Connections
 from controller.dispatcher.servers import Server
+from controller.dispatcher.upstream import Reply
 
 #: Of an answer, only so much is read for the id of its task.
 ANSWER_BYTES: Final = 1024 * 1024
@@ -123,7 +123,7 @@ class Watch:
     poll: Poll
     name: str
     #: Of the looks' requests.
-    headers: Mapping[str, str]
+    headers: CIMultiDict[str]
     #: Looks may fail for so long in a row.
     patience_seconds: float
 
@@ -160,21 +160,21 @@ class Watch:
         Raises:
             LookError: there is none.
         """
-        where = URL(self.server.spec.address + path.replace("{id}", quote(self.name, safe="")), encoded=True)
-        limits = aiohttp.ClientTimeout(total=LOOK_SECONDS, sock_connect=CONNECT_SECONDS)
+        target = path.replace("{id}", quote(self.name, safe=""))
         try:
-            answer = await self.connections.request(
-                "GET", where, body=None, repeatable=True, headers=self.headers, allow_redirects=False, timeout=limits
-            )
-            async with answer:
-                if answer.status != 200:
-                    raise LookError(f"GET {path} was answered with status {answer.status}")
-                return json.loads(await _whole(answer))
+            async with asyncio.timeout(LOOK_SECONDS):
+                answer = await self.connections.request(
+                    "GET", self.server.spec.address, target, self.headers, repeatable=True
+                )
+                async with answer:
+                    if answer.status != 200:
+                        raise LookError(f"GET {path} was answered with status {answer.status}")
+                    return json.loads(await _whole(answer))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             raise LookError(f"GET {path}: {error or type(error).__name__}") from error
 
 
-async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+async def _whole(answer: Reply) -> bytes:
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk
@@ -186,17 +186,30 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
 class Overheard:
     """A server's answer of which a copy is kept while it passes. Has of an answer what sinks look at."""
 
-    def __init__(self, upstream: aiohttp.ClientResponse, copy: bytearray) -> None:
+    def __init__(self, upstream: Reply, copy: bytearray) -> None:
         self.status, self.reason, self.headers = upstream.status, upstream.reason, upstream.headers
-        self.content = SimpleNamespace(readany=self._readany)
-        self._copy = copy
-        self._content = upstream.content
+        self.content = _Copied(upstream.content, copy)
 
-    async def _readany(self) -> bytes:
+
+class _Copied:
+    """A body that is kept while it is read, as far as an id may be in it."""
+
+    def __init__(self, content: aiohttp.StreamReader, copy: bytearray) -> None:
+        self._content = content
+        self._copy = copy
+
+    async def readany(self) -> bytes:
         chunk = await self._content.readany()
         if len(self._copy) < ANSWER_BYTES:
             self._copy += chunk
         return chunk
+
+    def at_eof(self) -> bool:
+        return self._content.at_eof()
+
+    @property
+    def total_bytes(self) -> int:
+        return self._content.total_bytes
 
 
 class Places:

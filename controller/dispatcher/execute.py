@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-import aiohttp
 from aiohttp import web
 
 from controller.api.queue import Queue, Route
@@ -26,6 +25,7 @@ from controller.dispatcher.problems import problem
 from controller.dispatcher.scheduler import ClosingError, ExpiredError, Task
 from controller.dispatcher.servers import Server
 from controller.dispatcher.state import State
+from controller.dispatcher.upstream import Reply
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class Executor:
                 await job.sink.take(server, upstream, extra)
             return
         async with await send(self._connections, server, _readable(job.outgoing)) as upstream:
-            overheard = cast("aiohttp.ClientResponse", Overheard(upstream, copy))
+            overheard = cast("Reply", Overheard(upstream, copy))
             try:
                 await job.sink.take(server, overheard, extra)
             except ConnectionError:  # the client has gone; the task has not

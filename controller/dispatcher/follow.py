@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from multidict import CIMultiDict
+
 from controller.api.queue import Poll
 from controller.dispatcher.completion import ABOUT_WHO, End, Places, Watch, task_id
 from controller.dispatcher.connections import Connections
@@ -40,7 +42,7 @@ class Follower:
             logger.warning("%s gave no id at %s: the task counts as over", server.spec.name, poll.id_pointer)
             return End("success")
         self.places.put(name, server)
-        asks = {key: headers[key] for key in ABOUT_WHO if key in headers}
+        asks = CIMultiDict((key, headers[key]) for key in ABOUT_WHO if key in headers)
         watch = Watch(self._connections, server, poll, name, asks, self._patience())
         return await self._limited(watch, seconds)
 

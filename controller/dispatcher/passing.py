@@ -67,15 +67,15 @@ class PassThrough:
 
     def _server(self, exchange: Exchange) -> Server | None:
         """Where a request goes: to the task that it is about, or to the server that its network always gets."""
-        scheduler, network = self._state.scheduler, exchange.identity.network
+        scheduler, identity = self._state.scheduler, exchange.identity
         name = exchange.view.routes.polled_id(exchange.target)
         place = self._executor.places.get(name) if name else None
         if place is not None and scheduler.has(place) and place.spec.address:
             return place
-        working = None if exchange.route.forward_to == "Network" else scheduler.working_for(network)
+        working = None if exchange.route.forward_to == "Network" else scheduler.working_for(identity.flow)
         if working is not None or exchange.route.forward_to == "OnlyRunning":
             return working
-        return scheduler.servers.for_network(network)
+        return scheduler.servers.for_network(identity.network)
 
     def _nowhere(self, exchange: Exchange) -> web.Response:
         """The answer to a request for which there is no server."""
