@@ -42,6 +42,12 @@ class Route(Model, frozen=True, kw_only=True):
 
     cel: ClassVar[tuple[Rule, ...]] = (
         Rule("self.completion != 'Poll' || has(self.poll)", "a route with completion Poll needs poll", ".completion"),
+        Rule("self.completion != 'Poll' || self.kind == 'Task'", "completion Poll is for routes of kind Task", ".kind"),
+        Rule(
+            "self.forwardTo == 'Network' || self.kind == 'PassThrough'",
+            "forwardTo is for routes of kind PassThrough",
+            ".forwardTo",
+        ),
     )
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,63}$", description="Name in metrics and records.")]
     methods: Annotated[
