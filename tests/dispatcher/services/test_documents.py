@@ -70,6 +70,14 @@ def test_its_pools_are_valid_and_name_its_set(page: Path) -> None:
         assert all(entry.bundle in BUNDLES for entry in pool.spec.gpu_types)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if ".zh-CN" not in page.name], ids=lambda page: page.name)
+def test_its_pool_is_one_that_the_api_takes(cluster: Any, namespace: str, page: Path) -> None:
+    (pool,) = [example for text in blocks(page, "yaml") if "kind" in (example := yaml.safe_load(text))]
+    path = f"/apis/{pool['apiVersion']}/namespaces/{namespace}/gpupools?fieldValidation=Strict"
+    status, said = cluster.request("POST", path, pool)
+    assert status == 201, said
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_its_table_is_what_the_routes_do(page: Path) -> None:
     table = RouteTable.of(queue(routeSet=set_of(page)))
