@@ -42,17 +42,37 @@ class Route(Model, frozen=True, kw_only=True):
 
     cel: ClassVar[tuple[Rule, ...]] = (
         Rule("self.completion != 'Poll' || has(self.poll)", "a route with completion Poll needs poll", ".completion"),
+        Rule("self.completion != 'Poll' || self.kind == 'Task'", "completion Poll is for routes of kind Task", ".kind"),
+        Rule(
+            "self.forwardTo == 'Network' || self.kind == 'PassThrough'",
+            "forwardTo is for routes of kind PassThrough",
+            ".forwardTo",
+        ),
     )
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,63}$", description="Name in metrics and records.")]
     methods: Annotated[
         tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...],
         Meta(max_length=7, description="HTTP methods; empty: all."),
     ] = ()
-    path_prefix: Annotated[str, Meta(pattern="^/", max_length=1024, description="Start of the path.")] = "/"
+    path_prefix: Annotated[
+        str,
+        Meta(
+            pattern="^/",
+            max_length=1024,
+            description="Start of the decoded path, without `.`, `..` and doubled slashes.",
+        ),
+    ] = "/"
     kind: Annotated[
         Literal["Task", "PassThrough"],
         _text("Task: waits in the fair queue for a GPU slot. PassThrough: forwarded at once."),
     ] = "Task"
+    forward_to: Annotated[
+        Literal["Network", "Running", "OnlyRunning"],
+        _text(
+            "Server of a PassThrough. Network: the one its network always gets. Running: the one that works on a task "
+            "of its user, if one does. OnlyRunning: likewise, otherwise 409."
+        ),
+    ] = "Network"
     completion: Annotated[
         Literal["Response", "Poll"],
         _text("When a task leaves its slot. Response: with the server's answer. Poll: when `poll` shows its end."),
@@ -194,7 +214,7 @@ class Queue(Model, frozen=True, kw_only=True):
     async_tasks: AsyncTasks = field(default_factory=AsyncTasks)
     route_set: Annotated[
         Literal["None", "StableDiffusionWebUI", "ComfyUI", "OpenAI", "Ollama"],
-        _text("Ready-made routes of a well-known server, behind those of `routes`."),
+        _text("Ready-made routes of a well-known server, behind those of `routes`. ComfyUI implies affinity Network."),
     ] = "None"
     routes: Annotated[
         tuple[Route, ...],

@@ -11,7 +11,6 @@ from controller.dispatcher.forward import Exchange
 from controller.dispatcher.headers import is_websocket, origin_form
 from controller.dispatcher.problems import problem
 from controller.dispatcher.proxy import Proxy
-from controller.dispatcher.routes import classify
 from controller.dispatcher.state import State, View
 
 logger = logging.getLogger(__name__)
@@ -93,5 +92,5 @@ class DataServer(web.Server):
             warning = state.dominance.warning(now, view.identifier)
             if warning is not None:
                 logger.warning("%s", warning)
-        route = classify(request.method, request.path, view.spec.queue.routes)
+        route = view.routes.classify(request.method, target)
         return Exchange(request, target, view, caller.identity, route, caller.proxied)

@@ -6,23 +6,26 @@ retries, limits in time, the release of the slot, and the one place where a task
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
 
 from aiohttp import web
 
 from controller.api.queue import Queue, Route
 from controller.dispatcher import headers
 from controller.dispatcher.admission import closing, drain_time
-from controller.dispatcher.answer import Sink
+from controller.dispatcher.answer import Sink, next_part
+from controller.dispatcher.completion import Overheard, Places
 from controller.dispatcher.connections import Connections
 from controller.dispatcher.deadlines import Deadlines
+from controller.dispatcher.follow import Follower
 from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError, UnsendableError, send
 from controller.dispatcher.problems import problem
 from controller.dispatcher.scheduler import ClosingError, ExpiredError, Task
 from controller.dispatcher.servers import Server
 from controller.dispatcher.state import State
+from controller.dispatcher.upstream import Reply
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,13 @@ class Job:
     queue: Queue
     outgoing: Outgoing
     sink: Sink
+    #: Called when the whole answer was brought home although the task goes on (`completion: Poll`).
+    answered: Callable[[], None] | None = None
+
+    @property
+    def polled(self) -> bool:
+        """Whether the task may go on after its answer."""
+        return self.route.completion == "Poll" and self.route.poll is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class Outcome:
     problem: web.Response | None = None
     #: The server's answer broke off in its middle: nothing that follows can be told from the answer.
     broke: bool = False
+    #: The answer was brought home before the task was over.
+    delivered: bool = False
 
 
 class Executor:
@@ -60,11 +72,17 @@ class Executor:
         self._state = state
         self._connections = connections
         self._deadlines = Deadlines()
+        self._follower = Follower(state, connections, self._deadlines)
         state.scheduler.on_gone = self._deadlines.withdraw
 
     def close(self) -> None:
         """No work is under way any more."""
         self._deadlines.close()
+
+    @property
+    def places(self) -> Places:
+        """At which server each polled task ran."""
+        return self._follower.places
 
     async def run(self, job: Job) -> Outcome:
         """Wait for the task's turns, run it, and book its end.
@@ -72,10 +90,10 @@ class Executor:
         Raises:
             asyncio.CancelledError, ConnectionError: who wanted the answer has gone; the task is booked as cancelled.
         """
-        outcome = Outcome("cancelled", "the client went away")
+        outcome = Outcome("cancelled", "the dispatcher shut down" if self._state.closing else "the client went away")
         try:
             outcome = await self._until_ended(job)
-            if outcome.problem is None and not outcome.broke:
+            if outcome.problem is None and not outcome.broke and not outcome.delivered:
                 ended = outcome
                 outcome = Outcome("cancelled", "the client went away during the answer")
                 await job.sink.finish()
@@ -133,31 +151,61 @@ class Executor:
     async def _at(self, server: Server, job: Job) -> Outcome:
         """Run a task at a server, and release the slot when the server's side is closed."""
         clock, scheduler, task = asyncio.get_running_loop().time, self._state.scheduler, job.task
-        began, seconds = clock(), None
+        began, seconds, copy = clock(), None, bytearray()
         try:
             if not scheduler.has(server):
                 raise ServerLostError(f"{server.spec.name} was withdrawn", sent=False)
-            late = await self._limited(server, job, self._send(server, job))
+            outcome = self._answered(server, job, await self._limited(server, job, self._send(server, job, copy)))
+            if job.polled and 200 <= job.sink.status < 300 and outcome.status == "success":
+                outcome = await self._followed(server, job, bytes(copy), began + job.route.timeout_seconds - clock())
             took = clock() - began
             self._state.metrics.duration.observe(took)
-            server.failures = 0
-            if late is not None:
-                server.errors += 1
-                return Outcome("failed", late, problem(504, "Task timed out", late))
-            if job.sink.status < 500:
-                seconds = took
-                return Outcome("success")
-            server.errors += 1
-            return Outcome("failed", f"{server.spec.name} answered with status {job.sink.status}")
+            seconds = took if outcome.status == "success" else None
+            return outcome
         except (ServerLostError, AnswerBrokeError):
             self.blame(server)
             raise
         finally:
             scheduler.release(task, server, seconds=seconds)
 
-    async def _send(self, server: Server, job: Job) -> None:
-        async with await send(self._connections, server, job.outgoing) as upstream:
-            await job.sink.take(server, upstream, headers.about_task(job.task, server))
+    def _answered(self, server: Server, job: Job, late: str | None) -> Outcome:
+        """What an answer says of the task and of the server."""
+        server.failures = 0
+        if late is None and job.sink.status < 500:
+            return Outcome("success")
+        server.errors += 1
+        if late is not None:
+            return Outcome("failed", late, problem(504, "Task timed out", late))
+        return Outcome("failed", f"{server.spec.name} answered with status {job.sink.status}")
+
+    async def _followed(self, server: Server, job: Job, answer: bytes, seconds: float) -> Outcome:
+        """Bring the answer home, then wait for the task's end at the server."""
+        try:
+            await job.sink.finish()
+        except ConnectionError:
+            logger.debug("task %s: the client went away; the server has its task all the same", job.task.task_id)
+        if job.answered is not None:
+            job.answered()
+        assert job.route.poll is not None  # noqa: S101 - the route's own rule
+        asks = job.outgoing.headers
+        end = await self._follower.await_end(server, job.route.poll, answer, headers=asks, seconds=seconds)
+        if end.reason is not None:
+            logger.warning("task %s: %s", job.task.task_id, end.reason)
+        return Outcome(end.status, end.reason, delivered=True)
+
+    async def _send(self, server: Server, job: Job, copy: bytearray) -> None:
+        extra = headers.about_task(job.task, server)
+        if not job.polled:
+            async with await send(self._connections, server, job.outgoing) as upstream:
+                await job.sink.take(server, upstream, extra)
+            return
+        async with await send(self._connections, server, _readable(job.outgoing)) as upstream:
+            overheard = cast("Reply", Overheard(upstream, copy))
+            try:
+                await job.sink.take(server, overheard, extra)
+            except ConnectionError:  # the client has gone; the task has not
+                while await next_part(server, overheard):
+                    pass
 
     async def _limited(self, server: Server, job: Job, work: Coroutine[Any, Any, None]) -> str | None:
         """The work, unless its time is over or the pool withdraws the server.
@@ -192,3 +240,10 @@ class Executor:
         threshold = view.spec.server.failure_threshold if view else 1
         if self._state.scheduler.has(server) and server.noted(good=False, threshold=threshold):
             logger.warning("server %s is down: %d requests failed in a row", server.spec.name, threshold)
+
+
+def _readable(outgoing: Outgoing) -> Outgoing:
+    """The request, to be answered without compression: its answer is read here."""
+    sent = outgoing.headers.copy()
+    sent.popall("Accept-Encoding", None)
+    return replace(outgoing, headers=sent)

@@ -46,16 +46,14 @@ class PassThrough:
         self._websockets = websockets
 
     async def handle(self, exchange: Exchange) -> web.StreamResponse:
-        """Forward a request at once, to the server that this network always gets."""
+        """Forward a request at once."""
         state, request = self._state, exchange.request
         refused = declared_too_large(state, exchange)
         if refused is not None:
             return unread(request, refused)
-        server = state.scheduler.servers.for_network(exchange.identity.network)
+        server = self._server(exchange)
         if server is None:
-            state.metrics.passed.labels("no_server").inc()
-            detail = f"no server of pool {state.pool} is Ready"
-            return unread(request, problem(503, "No server yet", detail, retry_after=30))
+            return unread(request, self._nowhere(exchange))
         server.passing += 1
         outcome = "failed"
         try:
@@ -66,6 +64,27 @@ class PassThrough:
         finally:
             server.passing -= 1
             state.metrics.passed.labels(outcome).inc()
+
+    def _server(self, exchange: Exchange) -> Server | None:
+        """Where a request goes: to the task that it is about, or to the server that its network always gets."""
+        scheduler, identity = self._state.scheduler, exchange.identity
+        name = exchange.view.routes.polled_id(exchange.target)
+        place = self._executor.places.get(name) if name else None
+        if place is not None and scheduler.has(place) and place.spec.address:
+            return place
+        working = None if exchange.route.forward_to == "Network" else scheduler.working_for(identity.flow)
+        if working is not None or exchange.route.forward_to == "OnlyRunning":
+            return working
+        return scheduler.servers.for_network(identity.network)
+
+    def _nowhere(self, exchange: Exchange) -> web.Response:
+        """The answer to a request for which there is no server."""
+        self._state.metrics.passed.labels("no_server").inc()
+        if exchange.route.forward_to == "OnlyRunning":
+            detail = f"{exchange.route.name} is about a running task, and no server works on one of yours"
+            return problem(409, "No running task", detail)
+        detail = f"no server of pool {self._state.pool} is Ready"
+        return problem(503, "No server yet", detail, retry_after=30)
 
     async def _pass(self, server: Server, exchange: Exchange) -> web.StreamResponse:
         request, limit = exchange.request, exchange.view.spec.queue.max_body_bytes

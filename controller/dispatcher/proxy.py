@@ -11,6 +11,7 @@ from aiohttp import WSCloseCode, web
 from controller.dispatcher.admission import declared_too_large, malformed, refusal, too_large, unread
 from controller.dispatcher.answer import ClientSink, cut
 from controller.dispatcher.connections import Connections
+from controller.dispatcher.detached import Detached
 from controller.dispatcher.execute import Executor, Job
 from controller.dispatcher.forward import Exchange, Outgoing, invite_body, request_headers
 from controller.dispatcher.passing import PassThrough
@@ -31,10 +32,12 @@ class Proxy:
         self._websockets: set[web.WebSocketResponse] = set()
         self.executor = Executor(state, self._connections)
         self._ids = task_ids()
+        self._detached = Detached(self.executor)
         self._passing = PassThrough(state, self._connections, self.executor, self._websockets)
 
     async def close(self) -> None:
-        """Close the connections to the servers."""
+        """Give up what still runs, and close the connections to the servers."""
+        await self._detached.close()
         self.executor.close()
         await self._connections.close()
 
@@ -55,11 +58,12 @@ class Proxy:
         body = await self._receive(exchange)
         if isinstance(body, web.Response):
             return body
-        try:
-            # The caps again: other bodies arrived while this one did.
-            return refusal(state, exchange) or await self._run(exchange, body)
-        finally:
+        # The caps again: other bodies arrived while this one did.
+        refused = refusal(state, exchange)
+        if refused is not None:
             body.close()
+            return refused
+        return await self._run(exchange, body)
 
     async def _receive(self, exchange: Exchange) -> Body | web.Response:
         """The request's whole body, or the answer to one that cannot be had."""
@@ -80,7 +84,15 @@ class Proxy:
         identity, sink = exchange.identity, ClientSink(exchange.request)
         task = self._state.scheduler.submit(next(self._ids), identity, cost=exchange.route.cost)
         job = Job(task, exchange.route, exchange.view.spec.queue, outgoing(exchange, body), sink)
-        outcome = await self.executor.run(job)
+        if job.polled:
+            outcome = await self._detached.run(job, body.close)
+        else:
+            try:
+                outcome = await self.executor.run(job)
+            finally:
+                body.close()
+        if outcome is None:
+            return sink.response
         if outcome.broke:
             raise cut(exchange.request)
         return outcome.problem or sink.response

@@ -251,6 +251,12 @@ class Scheduler:
         """Whether the pool still has this very server."""
         return self.servers.get(server.spec.name) is server
 
+    def working_for(self, flow: str) -> Server | None:
+        """The server that works on a task of this user; on the one that started first if there are several."""
+        running = ((self._tasks.get(task_id), server) for server in self.servers for task_id in server.running)
+        mine = [(task.start_number, server) for task, server in running if task and task.identity.flow == flow]
+        return min(mine, key=lambda found: found[0])[1] if mine else None
+
     # --- figures -------------------------------------------------------------------------------------------------
 
     @property

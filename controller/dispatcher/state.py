@@ -10,6 +10,8 @@ from controller.dispatcher.apikeys import ApiKeys
 from controller.dispatcher.dominance import Dominance
 from controller.dispatcher.identity import Identifier
 from controller.dispatcher.metrics import DispatcherMetrics
+from controller.dispatcher.routes import RouteTable
+from controller.dispatcher.routesets import keeps_networks_together
 from controller.dispatcher.scheduler import Scheduler
 from controller.scaling.readings import window_origin
 
@@ -21,6 +23,9 @@ class View:
     spec: GpuPoolSpec
     origin: float
     identifier: Identifier
+    routes: RouteTable
+    #: Whether a network's tasks go to the server that its other requests go to.
+    affine: bool
 
     @classmethod
     def of(cls, pool: GpuPool) -> "View":
@@ -31,8 +36,9 @@ class View:
                 names the field.
         """
         created = datetime.fromisoformat(pool.metadata.creation_timestamp or "1970-01-01T00:00:00Z")
-        origin = window_origin(created, pool.spec.queue.window_origin)
-        return cls(pool.spec, origin, Identifier(pool.spec.queue, origin))
+        queue = pool.spec.queue
+        origin = window_origin(created, queue.window_origin)
+        return cls(pool.spec, origin, Identifier(queue, origin), RouteTable.of(queue), keeps_networks_together(queue))
 
 
 @dataclass(slots=True)

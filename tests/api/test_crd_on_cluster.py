@@ -126,6 +126,22 @@ POOL_FAULTS = {
     "no time": ({"queue": {"windowOrigin": "monday"}}, "spec.queue.windowOrigin", "date-time"),
     "unknown mode": ({"mode": "Guess"}, "spec.mode", 'supported values: "Act", "Recommend"'),
     "unknown field": ({"replicas": {"minimum": 1}}, "spec.replicas.minimum", "unknown field"),
+    "poll without poll": (
+        {"queue": {"routes": [{"name": "r", "completion": "Poll"}]}},
+        "spec.queue.routes[0].completion",
+        "a route with completion Poll needs poll",
+    ),
+    "poll of a pass-through": (
+        {"queue": {"routes": [{"name": "r", "kind": "PassThrough", "completion": "Poll", "poll": {"path": "/{id}"}}]}},
+        "spec.queue.routes[0].kind",
+        "completion Poll is for routes of kind Task",
+    ),
+    "forwardTo of a task": (
+        {"queue": {"routes": [{"name": "r", "forwardTo": "Running"}]}},
+        "spec.queue.routes[0].forwardTo",
+        "forwardTo is for routes of kind PassThrough",
+    ),
+    "unknown route set": ({"queue": {"routeSet": "Gradio"}}, "spec.queue.routeSet", 'Unsupported value: "Gradio"'),
     "a list for an object": ({"server": []}, "spec.server", "must be of type object"),
 }
 

@@ -13,7 +13,7 @@ from controller.api.model import write
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-TWINS = sorted(ROOT.glob("*.zh-CN.md")) + sorted(ROOT.glob("docs/*.zh-CN.md"))
+TWINS = sorted(ROOT.glob("*.zh-CN.md")) + sorted(ROOT.glob("docs/**/*.zh-CN.md"))
 RULES = ("docs/scaling-rules.md", "docs/scaling-rules.zh-CN.md")
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
