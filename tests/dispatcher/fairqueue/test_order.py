@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.dispatcher.addresses import parse_address, share_key
 from controller.dispatcher.fairqueue import FairQueue, Ticket
+from controller.dispatcher.fairqueue.turns import ROOM
 
 
 class Line:
@@ -135,6 +137,94 @@ def test_a_second_user_of_a_network_takes_the_turn_that_the_first_had_already(li
     assert line.serve(2) == "a.x1 a.x2"
     line.come("a.y", 3)
     assert line.serve() == "a.y1 a.x3 a.y2 a.x4 a.y3"
+
+
+def test_where_every_user_is_a_network_a_new_window_has_turns_of_its_own(line: Line) -> None:
+    """`shareBy: User`, the literal form."""
+    for number in range(1, 4):
+        line.queue.push(Ticket(f"old{number}", "user_a_1", "user_a_1", 0.0, flow="a"))
+    line.come("b", 3)
+    for number in range(1, 4):
+        line.queue.push(Ticket(f"new{number}", "user_a_2", "user_a_2", 1.0, flow="a"))
+    assert line.serve() == "old1 b1 new1 old2 b2 new2 old3 b3 new3"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_addresses_of_one_64_share_turns_and_a_mapped_address_is_the_one_it_maps(
+    line: Line, one: str, other: str, same: bool
+) -> None:
+    for number in range(1, 4):
+        for name, text in (("x", one), ("y", other)):
+            address = parse_address(text)
+            assert address is not None
+            line.queue.push(Ticket(f"{name}{number}", share_key(address), f"user_{address}_1", 0.0, flow=str(address)))
+    line.come("b", 3)
+    expected = "x1 b1 y1 b2 x2 b3 y2 x3 y3" if same else "x1 y1 b1 x2 y2 b2 x3 y3 b3"
+    assert line.serve() == expected
+
+
+def test_equal_turns_go_by_coming_and_not_by_name(line: Line) -> None:
+    users = ["n10", "n9", "N2", "a", "Z"]
+    for user in users:
+        line.come(user + ".x", 2)
+    assert line.serve(5).split() == [f"{user}.x1" for user in users]
+
+
+def test_newcomers_beyond_what_a_round_takes_in_join_the_next_one(line: Line) -> None:
+    line.come("A", 3)
+    assert line.serve(1) == "A1"
+    for number in range(ROOM + 2):
+        line.come(f"n{number}.x")
+    served = line.serve().split()
+    assert served.index("A2") == ROOM
+    assert served[ROOM + 1 : ROOM + 3] == [f"n{ROOM}.x1", f"n{ROOM + 1}.x1"]
+    assert served[-1] == "A3"
+
+
+def test_before_anybody_was_served_a_round_takes_in_all(line: Line) -> None:
+    users = [f"n{number}.x" for number in range(3 * ROOM)]
+    for user in users:
+        line.come(user, 2)
+    assert line.serve(len(users)).split() == [f"{user}1" for user in users]
+
+
+def test_looking_whose_turn_it_is_takes_nobodys_turn(line: Line) -> None:
+    line.come("A", 2)
+    line.come("B")
+    line.serve(2)
+    for _ in range(3):
+        peeked = line.queue.peek()
+        assert peeked is not None
+        assert peeked.task_id == "A2"
+    line.come("B")
+    assert line.serve() == "A2 B2"
+
+
+def test_tasks_that_waited_too_long_are_found_though_nothing_comes_and_nothing_is_served(line: Line) -> None:
+    for user in "ABC":
+        line.come(user, 2)
+    expired = []
+    while (oldest := line.queue.oldest()) is not None and oldest.submitted < 3.0:
+        assert line.queue.remove(oldest.task_id) is not None
+        expired.append(oldest.task_id)
+    assert expired == ["A1", "A2", "B1"]
+    assert line.serve() == "B2 C1 C2"
+
+
+def test_a_task_that_failed_had_its_turn(line: Line) -> None:
+    line.come("A", 2)
+    line.come("B", 2)
+    assert line.serve(1) == "A1"
+    line.queue.settle("A1", 0.0)
+    assert line.serve() == "B1 A2 B2"
 
 
 def test_a_cancelled_task_leaves_the_turn_to_its_users_next(line: Line) -> None:
