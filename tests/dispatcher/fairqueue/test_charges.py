@@ -108,6 +108,15 @@ def test_what_a_task_took_less_than_expected_is_given_back() -> None:
     assert serve(queue, estimate=1.0) == "A2 A3 A4 B2"
 
 
+def test_what_is_given_back_counts_at_once_against_those_who_came_before() -> None:
+    queue = FairQueue("Seconds")
+    push(queue, "B1 B2")
+    push(queue, "A1 A2 A3")
+    assert serve(queue, 2, 3.0) == "B1 A1"
+    queue.settle("A1", 1.0)
+    assert serve(queue, estimate=1.0) == "A2 A3 B2"
+
+
 def test_what_is_given_back_is_not_lost_to_a_user_whom_others_overtook_meanwhile() -> None:
     """Its tag is below V then, and it has its turns first: it was kept from them by a wrong estimate only."""
     queue = FairQueue("Seconds")
@@ -137,6 +146,16 @@ def test_a_user_who_has_nothing_waiting_by_then_is_charged_all_the_same() -> Non
     queue.settle("A1", 4.0)
     push(queue, "A2 A3")
     assert serve(queue, estimate=1.0) == "B2 B3 B4 A2 B5 A3 B6"
+
+
+def test_a_user_who_left_is_charged_for_what_ran_on_after_v_had_passed_its_tag() -> None:
+    queue = FairQueue("Seconds")
+    push(queue, "A1")
+    push(queue, "B1 B2 B3 B4 B5 B6 B7 B8")
+    assert serve(queue, 4, 1.0) == "A1 B1 B2 B3"
+    queue.settle("A1", 5.0)
+    push(queue, "A2 A3")
+    assert serve(queue, estimate=1.0) == "B4 B5 A2 B6 A3 B7 B8"
 
 
 def test_a_long_task_is_charged_even_if_its_user_came_back_while_it_ran() -> None:

@@ -257,6 +257,42 @@ def test_cancelling_and_coming_again_gains_nothing(line: Line) -> None:
     assert [task[0] for task in served].count("A") == 10
 
 
+def test_coming_back_and_cancelling_again_and_again_gives_no_second_turn_in_a_round(line: Line) -> None:
+    for user in "ABC":
+        line.come(user, 6 if user != "A" else 1)
+    served = line.serve(3)
+    for _ in range(5):
+        line.come("A")
+        line.queue.remove(f"A{line._numbers['A']}")
+        line.come("A")
+        served += line.serve(1)
+    assert [task for task in served if task.isalpha()] == list("ABCABCAB")
+
+
+def test_looking_whose_turn_it_is_forgets_nobody_whose_tag_still_counts(line: Line) -> None:
+    """A has left; B, which is behind it, comes up while A is away for a moment."""
+    for name, cost in (("A1", 5.0), ("B1", 7.0), ("B2", 7.0)):
+        line.queue.push(Ticket(name, name[0], name[0], 0.0, cost))
+    assert line.serve(2) == "A1 B1"
+    for task in ("A1", "B1"):
+        line.queue.settle(task, 1.0)
+    peeked = line.queue.peek()
+    assert peeked is not None
+    assert peeked.task_id == "B2"
+    for name in ("A2", "A3"):
+        line.queue.push(Ticket(name, "A", "A", 0.0, 5.0))
+    assert line.serve() == "A2 B2 A3"
+
+
+def test_a_task_can_be_queued_again_after_it_was_cancelled(line: Line) -> None:
+    line.come("A", 3)
+    tickets = {ticket.task_id: ticket for ticket in line.queue}
+    line.queue.remove("A2")
+    line.queue.push(tickets["A2"])
+    assert len(line.queue) == 3
+    assert line.serve() == "A1 A3 A2"
+
+
 def test_a_task_cannot_wait_twice(line: Line) -> None:
     line.come("A")
     with pytest.raises(ValueError, match="A1"):

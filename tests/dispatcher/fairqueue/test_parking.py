@@ -3,6 +3,7 @@
 import pytest
 
 from controller.dispatcher.fairqueue import FairQueue, Ticket
+from controller.dispatcher.fairqueue.turns import ROOM
 
 
 def push(queue: FairQueue, names: str) -> None:
@@ -181,6 +182,45 @@ def test_networks_of_a_server_that_is_gone_are_not_stranded() -> None:
     queue.park("B", "s2")
     queue.unpin()
     assert serve(queue) == "B1 C1 A2 B2 C2"
+
+
+def test_turns_given_to_those_of_one_server_make_it_later_for_all() -> None:
+    """Or a newcomer would start where the others were long ago, and have all their turns at once."""
+    queue = FairQueue()
+    push(queue, tasks("A", 1, 60))
+    queue.park("A", "s1")
+    queue.unpark("s1")
+    serve(queue, 30)
+    push(queue, tasks("N", 1, 20))
+    assert serve(queue, 20).count("N") in (10, 11)
+
+
+def test_an_endless_stream_of_newcomers_to_one_server_does_not_starve_those_who_wait_for_it() -> None:
+    queue, honest = FairQueue(), 0
+    push(queue, tasks("H", 1, 30) + " " + tasks("C", 1, 20_000))
+    queue.park("H", "slow")
+    for number in range(6 * ROOM):
+        queue.push(Ticket(f"n{number}", f"N{number}", f"N{number}", 0.0))
+        queue.park(f"N{number}", "slow")
+        serve(queue, 2)
+        queue.unpark("slow")
+        while (ticket := queue.peek()) is not None and ticket.network == "C":
+            queue.pop()
+        served = serve(queue, 1)
+        honest += served.startswith("H")
+        if queue.networks().get("H"):
+            queue.park("H", "slow")
+    assert honest >= 4
+
+
+def test_a_server_that_nobody_waits_for_any_more_leaves_nothing_behind() -> None:
+    queue = FairQueue()
+    for number in range(100):
+        push(queue, f"A{number} B{number}")
+        queue.park("A", f"s{number}")
+        queue.unpark(f"s{number}")
+        serve(queue)
+    assert len(queue._lanes._lanes) <= 2
 
 
 def test_only_what_waits_can_be_parked() -> None:
