@@ -1,7 +1,8 @@
 """What will be served when, if nothing else comes: from the queue's own order, without changing it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heapreplace, nsmallest
+from itertools import islice
 from math import floor
 
 from controller.dispatcher.fairqueue.network import Network, Ticket, weights
@@ -10,21 +11,32 @@ from controller.dispatcher.fairqueue.network import Network, Ticket, weights
 Charge = Callable[[Ticket], float]
 
 
-def upcoming(networks: Iterable[Network], offsets: Mapping[str | None, float], charge: Charge) -> Iterator[Ticket]:
-    """Yield tasks in the order in which they will be served.
+def upcoming(
+    networks: Iterable[Network], offsets: Mapping[str | None, float], charge: Charge, limit: int | None
+) -> list[Ticket]:
+    """The next tasks in the order in which they will be served.
 
-    Costs O(networks) at once and O(log networks) per task; must not be used beyond the next change of the queue.
+    Costs O(networks log limit), and O(log limit) per task.
 
     Args:
         networks: the networks.
         offsets: see `Lanes.offsets`; networks of other lanes are left out.
         charge: what tasks will be charged with.
+        limit: how many at most; all if None.
     """
-    heap = [
-        (network.tag + offsets[network.lane], network.order, _by_line(network, charge))
+    ready = [
+        (network.tag + offsets[network.lane], network.order, network)
         for network in networks
         if network.waiting and network.lane in offsets
     ]
+    if limit is not None:
+        # Every network has a task, so whoever comes after this many networks is not among this many tasks.
+        ready = nsmallest(limit, ready)
+    return list(islice(_by_network(ready, charge), limit))
+
+
+def _by_network(ready: list[tuple[float, int, Network]], charge: Charge) -> Iterator[Ticket]:
+    heap = [(tag, order, _by_line(network, charge)) for tag, order, network in ready]
     heapify(heap)
     while heap:
         tag, order, tasks = heap[0]
@@ -74,10 +86,12 @@ def position(
         offset = offsets.get(other.lane)
         if offset is None or other.tag + offset > start:
             continue
+        gap, earlier = start - other.tag - offset, other.order < network.order
+        if other.waiting == 1:
+            before += gap > 0 or earlier
+            continue
         first = other.next_line().first()
-        step = charge(first) / weights(first)[0]
-        earlier = other.order < network.order
-        before += _turns(start - other.tag - offset, step, other.waiting, earlier=earlier)
+        before += _turns(gap, charge(first) / weights(first)[0], other.waiting, earlier=earlier)
     return before
 
 

@@ -13,7 +13,6 @@ network and turns counted in tasks, this is A1 B1 C1 A2 B2 C2 ..., and when B is
 """
 
 from collections.abc import Iterator
-from itertools import islice
 from math import inf
 from typing import Literal
 
@@ -272,14 +271,14 @@ class FairQueue:
     def order(self, limit: int | None = None, estimate: outlook.Charge | None = None) -> list[Ticket]:
         """The tasks that will be served next if nothing else comes, next one first; none that is parked.
 
-        Costs O(networks + limit log networks).
+        Costs O(networks log limit).
 
         Args:
             limit: how many at most; all if not given.
             estimate: what `pop` will be given for a task.
         """
         charge = self._charge_of(estimate)
-        return list(islice(outlook.upcoming(self._networks.values(), self._lanes.offsets(), charge), limit))
+        return outlook.upcoming(self._networks.values(), self._lanes.offsets(), charge, limit)
 
     def position(self, task_id: str, estimate: outlook.Charge | None = None) -> int:
         """How many waiting tasks will be served before this one if nothing else comes.

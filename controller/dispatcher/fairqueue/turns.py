@@ -16,14 +16,15 @@ A1 B1 C1 A2 to the letter.
 """
 
 from collections.abc import Iterable, Iterator
-from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from math import inf
 from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
-#: A heap is rebuilt when more than half of it, and more entries than this, are outdated.
+from controller.dispatcher.fairqueue.agenda import Agenda
+
+#: An agenda is cleared up when more than half of it, and more entries than this, are outdated.
 SLACK: Final = 64
 #: Newcomers that V takes in per turn: so many, or as many as had tasks waiting when that turn began.
 ROOM: Final = 256
@@ -49,8 +50,8 @@ class Flow(Struct, gc=False, eq=False):
     order: int = 0
     #: Virtual time at which its next turn starts.
     tag: float = 0.0
-    #: The tag under which it stands in the heap, never above `tag`; None: it does not.
-    heaped: float | None = None
+    #: The tag under which it stands in the agenda, never above `tag`; None: it does not.
+    listed: float | None = None
     #: Whether its tag says anything that a newcomer's would not.
     charged: bool = False
     #: How often it came back later than its tag, with tasks still running.
@@ -68,7 +69,19 @@ class Turns(Generic[F]):
     Costs: O(log n) for n flows known, which are those that wait, run, or whose tag V has not passed.
     """
 
-    __slots__ = ("_arrivals", "_heap", "_lane", "_passed", "_ready", "_room", "_turn", "_until", "flows", "members", "v")
+    __slots__ = (
+        "_agenda",
+        "_arrivals",
+        "_lane",
+        "_passed",
+        "_ready",
+        "_room",
+        "_turn",
+        "_until",
+        "flows",
+        "members",
+        "v",
+    )
 
     def __init__(self, flows: dict[str, F], arrivals: Iterator[int] | None = None, lane: str | None = None) -> None:
         """Make turns for flows of which none has come yet.
@@ -86,9 +99,9 @@ class Turns(Generic[F]):
         #: Flows known here, and how many of them have something waiting.
         self.members = 0
         self._ready = 0
-        #: (tag, order, flow): one valid entry per flow, and outdated ones that are dropped when they come up. A flow
-        #: that has left stays until V has passed it.
-        self._heap: list[tuple[float, int, F]] = []
+        #: One valid entry per flow, and outdated ones that are dropped when they come up. A flow that has left stays
+        #: until V has passed it.
+        self._agenda: Agenda[F] = Agenda()
         #: Flows that have left, that came up, and that V is about to pass.
         self._passed: dict[str, F] = {}
         #: Mean charge before weights; 0 before the first.
@@ -111,24 +124,24 @@ class Turns(Generic[F]):
             flow.epoch += 1
             flow.forgiven = tag - flow.tag
             flow.tag, flow.charged = tag, flow.running > 0
-            flow.heaped = None
+            flow.listed = None
         self._line_up(flow)
 
     def peek(self) -> F | None:
         """The flow whose turn it is; None when none has anything waiting."""
-        heap = self._heap
-        while heap:
-            tag, order, flow = heap[0]
-            if flow.heaped != tag or flow.order != order or flow.lane != self._lane:
-                heappop(heap)
+        agenda = self._agenda
+        while (entry := agenda.first()) is not None:
+            tag, order, flow = entry
+            if flow.listed != tag or flow.order != order or flow.lane != self._lane:
+                agenda.drop()
             elif flow.tag > tag:
-                heapreplace(heap, (flow.tag, order, flow))
-                flow.heaped = flow.tag
+                agenda.replace((flow.tag, order, flow))
+                flow.listed = flow.tag
             elif flow.waiting:
                 return flow
             else:
-                heappop(heap)
-                flow.heaped = None
+                agenda.drop()
+                flow.listed = None
                 self._set_aside(flow)
         return None
 
@@ -145,15 +158,15 @@ class Turns(Generic[F]):
             self._turn += (turn - self._turn) * (TURN_WEIGHT if self._turn else 1.0)
         if start > self.v or start >= self._until:
             self.advance(start)
-        flow.tag = flow.heaped = start + charge
+        flow.tag = flow.listed = start + charge
         flow.charged = True
         flow.running += 1
         if not flow.waiting:
             self._ready -= 1
-        heapreplace(self._heap, (flow.tag, flow.order, flow))
+        self._agenda.replace((flow.tag, flow.order, flow))
         if self._passed:
             for passed in tuple(self._passed.values()):
-                if passed.heaped is None and not passed.running:
+                if passed.listed is None and not passed.running:
                     self._remember(passed)
             self._passed.clear()
 
@@ -183,7 +196,7 @@ class Turns(Generic[F]):
         self._correct(flow, epoch, difference)
         if flow.waiting or flow.running:
             return
-        if flow.heaped is None:
+        if flow.listed is None:
             self._remember(flow)
         self._tidy()
 
@@ -230,7 +243,7 @@ class Turns(Generic[F]):
         """The flow goes to other turns."""
         self.members -= 1
         self._ready -= flow.waiting > 0
-        flow.heaped = None
+        flow.listed = None
         self._passed.pop(flow.key, None)
         self._tidy()
 
@@ -240,13 +253,13 @@ class Turns(Generic[F]):
         Args:
             members: all flows known here.
         """
-        self._heap, self._passed = [], {}
+        self._agenda, self._passed = Agenda(), {}
         self._turn, self._until, self._room = 0.0, -inf, inf
         for flow in sorted(members, key=_rank):
             if not (flow.waiting or flow.running):
                 self._forget(flow)
                 continue
-            flow.tag, flow.order, flow.heaped, flow.charged = self.v, next(self._arrivals), None, flow.running > 0
+            flow.tag, flow.order, flow.listed, flow.charged = self.v, next(self._arrivals), None, flow.running > 0
             if flow.waiting:
                 self._line_up(flow)
 
@@ -268,14 +281,14 @@ class Turns(Generic[F]):
                 return
             difference, flow.forgiven = -flow.forgiven, 0.0
         flow.tag += difference
-        if difference < 0 and flow.heaped is not None:
+        if difference < 0 and flow.listed is not None:
             self._line_up(flow)
 
     def _line_up(self, flow: F) -> None:
         """See to it that the flow comes up in time. An entry of a lower tag is put right when it comes up."""
-        if flow.heaped is None or flow.heaped > flow.tag:
-            flow.heaped = flow.tag
-            heappush(self._heap, (flow.tag, flow.order, flow))
+        if flow.listed is None or flow.listed > flow.tag:
+            flow.listed = flow.tag
+            self._agenda.add((flow.tag, flow.order, flow))
             self._tidy()
 
     def _set_aside(self, flow: F) -> None:
@@ -296,22 +309,21 @@ class Turns(Generic[F]):
 
     def _forget(self, flow: F) -> None:
         self.members -= 1
-        flow.heaped = None
+        flow.listed = None
         self._passed.pop(flow.key, None)
         del self.flows[flow.key]
 
     def _tidy(self) -> None:
         """Drop outdated entries where they are the most."""
-        if len(self._heap) <= 2 * self.members + SLACK:
+        if len(self._agenda) <= 2 * self.members + SLACK:
             return
         lane = self._lane
         valid = {
             order: (tag, order, flow)
-            for tag, order, flow in self._heap
-            if flow.heaped == tag and flow.order == order and flow.lane == lane
+            for tag, order, flow in self._agenda
+            if flow.listed == tag and flow.order == order and flow.lane == lane
         }
-        self._heap = list(valid.values())
-        heapify(self._heap)
+        self._agenda = Agenda(valid.values())
 
 
 def _rank(flow: Flow) -> tuple[float, int]:

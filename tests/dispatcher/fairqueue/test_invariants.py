@@ -40,11 +40,11 @@ def assert_lean(queue: FairQueue) -> None:
 
 
 def assert_lean_turns(turns: Turns[Any]) -> None:
-    assert len(turns._heap) <= 2 * turns.members + SLACK
+    assert len(turns._agenda) <= 2 * turns.members + SLACK
 
 
 def assert_worth_keeping(flow: Flow) -> None:
-    assert flow.waiting or flow.running or flow.heaped is not None or flow.charged
+    assert flow.waiting or flow.running or flow.listed is not None or flow.charged
 
 
 class Machine(QueueMachine):
