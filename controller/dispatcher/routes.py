@@ -18,7 +18,7 @@ DEFAULT_TASK: Final = Route(name="task", kind="Task")
 #: A web UI's pages, assets and polling: never behind GPU work.
 DEFAULT_PASS: Final = Route(name="pass-through", kind="PassThrough")
 
-#: What makes a path readable in more than one way.
+#: What makes a decoded path readable in more than one way.
 _AMBIGUOUS: Final = re.compile(r"%|\\|//|/\.|;")
 #: Servers that decode once too often exist; those that do it more than twice do not.
 _DECODINGS: Final = 3
@@ -48,8 +48,9 @@ class RouteTable:
         path = target.partition("?")[0]
         routes = self._by_method.get(method, self._others)
         default = DEFAULT_TASK if method in TASK_METHODS else DEFAULT_PASS
-        if not _AMBIGUOUS.search(path):
-            return _match(routes, path, default)
+        plain = unquote(path) if "%" in path else path
+        if not _AMBIGUOUS.search(plain):
+            return _match(routes, plain, default)
         found = [_match(routes, reading, default) for reading in readings(path)]
         return next((route for route in found if route.kind == "Task"), found[0])
 
