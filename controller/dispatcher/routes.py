@@ -35,7 +35,14 @@ class RouteTable:
 
     @classmethod
     def of(cls, queue: Queue) -> "RouteTable":
-        """The table of a pool: its own routes, then those of its set."""
+        """The table of a pool: its own routes, then those of its set.
+
+        Raises:
+            ValueError: a route does not say how the ends of its tasks show; the API refuses that, a file does not.
+        """
+        for route in queue.routes:
+            if route.completion == "Poll" and route.poll is None:
+                raise ValueError(f"queue.routes: {route.name} has completion Poll, and needs poll")
         return cls(routes_of(queue))
 
     def classify(self, method: str, target: str) -> Route:

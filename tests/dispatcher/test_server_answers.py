@@ -117,6 +117,7 @@ BROKEN = {
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
 async def test_what_is_no_answer_is_the_servers_failure(bench: Any, wire: Any, method: str, answer: bytes) -> None:
+    bench.spec(queue={"maxAttempts": 1})
     await wire(says(answer, close=True))
     assert "demo-1" in (await bench.send(None, method=method)).problem(502)
     assert bench.in_flight() == 0
