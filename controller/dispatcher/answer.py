@@ -67,6 +67,9 @@ class ClientSink:
         request, content = self._request, upstream.content
         response = _Response(status=upstream.status, reason=upstream.reason)
         response.headers.update(headers.to_client(upstream.headers, extra))
+        if headers.UPGRADE in request.headers:
+            # The parser takes what follows for another protocol, which nobody agreed on.
+            response.force_close()
         self.begun, self.status, self._response = True, upstream.status, response
         await response.prepare(request)
         if request.method == "HEAD" or upstream.status in (204, 304):

@@ -8,10 +8,11 @@ from typing import Any, Final
 from aiohttp import web
 
 from controller.dispatcher.forward import Exchange
-from controller.dispatcher.headers import is_websocket, origin_form
+from controller.dispatcher.headers import is_websocket
 from controller.dispatcher.problems import problem
 from controller.dispatcher.proxy import Proxy
 from controller.dispatcher.state import State, View
+from controller.dispatcher.strict import admitted
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +62,9 @@ class DataServer(web.Server):
         return _Connection(self, loop=asyncio.get_running_loop(), **_CONNECTION)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = origin_form(request.raw_path)
-        if target is None or request.method == "CONNECT":
-            response = problem(
-                400, "Malformed request", f"{request.method} {request.raw_path} names no path to forward"
-            )
-            # After CONNECT the client means everything that follows for someone else.
-            response.force_close()
-            return response
+        target = admitted(request)
+        if isinstance(target, web.Response):
+            return target
         if request.path.startswith(RESERVED):
             return problem(404, "Not found", f"{request.path} is reserved for the dispatcher, which has nothing there")
         view = self._state.view

@@ -10,6 +10,7 @@ from controller.dispatcher.scheduler import Task
 from controller.dispatcher.servers import Server
 
 CONNECTION: Final = istr("Connection")
+UPGRADE: Final = istr("Upgrade")
 #: Meant for one connection only, never for the next.
 HOP_BY_HOP: Final = (
     CONNECTION,
@@ -20,11 +21,15 @@ HOP_BY_HOP: Final = (
     istr("TE"),
     istr("Trailer"),
     istr("Transfer-Encoding"),
-    istr("Upgrade"),
+    UPGRADE,
 )
 VIA: Final = "1.1 haipool"
 #: What proxies say about the hops before them.
 FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip")
+
+#: Headers that are said here and nowhere else. CGI and its descendants take X_Forwarded_For for X-Forwarded-For, so
+#: whoever may not say the one may not say the other.
+_OURS: Final = frozenset({name.lower() for name in (*FORWARDED, *HOP_BY_HOP, "Content-Length", "Host", "Via")})
 
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
@@ -34,7 +39,8 @@ def end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     forwarded = headers.copy()
     for value in headers.getall(CONNECTION, ()):
         for token in value.split(","):
-            forwarded.popall(token.strip(), None)
+            if token.strip().lower() != "host":  # no option of a connection: a server without it takes another one
+                forwarded.popall(token.strip(), None)
     for name in HOP_BY_HOP:
         forwarded.popall(name, None)
     return forwarded
@@ -56,6 +62,8 @@ def to_server(
     """
     forwarded = end_to_end(headers)
     for name in ("Content-Length", "Expect", *(() if trusted else FORWARDED)):
+        forwarded.popall(name, None)
+    for name in [name for name in forwarded if "_" in name and name.replace("_", "-").lower() in _OURS]:
         forwarded.popall(name, None)
     if trusted and believed == "Forwarded":
         hop = f'for="[{peer}]"' if ":" in peer else f"for={peer}"

@@ -18,7 +18,7 @@ DEFAULT_TASK: Final = Route(name="task", kind="Task")
 #: A web UI's pages, assets and polling: never behind GPU work.
 DEFAULT_PASS: Final = Route(name="pass-through", kind="PassThrough")
 
-#: What makes a path readable in more than one way.
+#: What makes a decoded path readable in more than one way.
 _AMBIGUOUS: Final = re.compile(r"%|\\|//|/\.|;")
 #: Servers that decode once too often exist; those that do it more than twice do not.
 _DECODINGS: Final = 3
@@ -35,7 +35,14 @@ class RouteTable:
 
     @classmethod
     def of(cls, queue: Queue) -> "RouteTable":
-        """The table of a pool: its own routes, then those of its set."""
+        """The table of a pool: its own routes, then those of its set.
+
+        Raises:
+            ValueError: a route does not say how the ends of its tasks show; the API refuses that, a file does not.
+        """
+        for route in queue.routes:
+            if route.completion == "Poll" and route.poll is None:
+                raise ValueError(f"queue.routes: {route.name} has completion Poll, and needs poll")
         return cls(routes_of(queue))
 
     def classify(self, method: str, target: str) -> Route:
@@ -48,8 +55,9 @@ class RouteTable:
         path = target.partition("?")[0]
         routes = self._by_method.get(method, self._others)
         default = DEFAULT_TASK if method in TASK_METHODS else DEFAULT_PASS
-        if not _AMBIGUOUS.search(path):
-            return _match(routes, path, default)
+        plain = unquote(path) if "%" in path else path
+        if not _AMBIGUOUS.search(plain):
+            return _match(routes, plain, default)
         found = [_match(routes, reading, default) for reading in readings(path)]
         return next((route for route in found if route.kind == "Task"), found[0])
 

@@ -32,8 +32,8 @@ class View:
         """The view of a pool.
 
         Raises:
-            ValueError: `queue.windowOrigin`, `queue.trustedNetworks` or `queue.weights` cannot be read; the message
-                names the field.
+            ValueError: `queue.windowOrigin`, `queue.trustedNetworks`, `queue.weights` or `queue.routes` cannot be
+                read; the message names the field.
         """
         created = datetime.fromisoformat(pool.metadata.creation_timestamp or "1970-01-01T00:00:00Z")
         queue = pool.spec.queue

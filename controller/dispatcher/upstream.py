@@ -48,6 +48,19 @@ class Link(ResponseHandler):
     #: When it was laid by, seconds of the loop's clock.
     idle_since = 0.0
 
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """The connection is of no use any more; who reads a body that cannot be understood learns of it too.
+
+        The parser in C does not tell its reader, who would wait for ever.
+        """
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+        payload = self._payload
+        if isinstance(exc, HttpProcessingError) and payload is not None and not payload.is_eof():
+            payload.set_exception(aiohttp.ClientPayloadError(f"it is no HTTP: {exc.message or exc}"))
+
     def is_usable(self) -> bool:
         """Whether another request may go over it: both sides have it open, and nothing is left over of the last."""
         return self.is_connected() and not self.should_close

@@ -315,6 +315,15 @@ async def test_a_server_that_cannot_be_asked_for_as_long_as_dead_ones_take_has_l
     assert counted(bench, "failed") == 1
 
 
+async def test_a_server_that_died_without_a_word_has_lost_it(bench: Any) -> None:
+    bench.spec(**spec(server={"failureThreshold": 1, "probeIntervalSeconds": 1}))
+    server = await bench.upstream(Jobs())
+    await bench.send("a")
+    await server.close()
+    await bench.until(lambda: bench.in_flight() == 0)
+    assert counted(bench, "failed") == 1
+
+
 async def test_a_server_that_is_withdrawn_takes_its_task_along(bench: Any, jobs: Jobs) -> None:
     await bench.send("a")
     await bench.until(lambda: len(jobs.looks) >= 1)

@@ -119,7 +119,9 @@ async def test_the_target_arrives_to_the_letter(bench: Any, target: str, method:
 
 async def test_an_absolute_target_leads_to_the_pools_server_and_nowhere_else(bench: Any) -> None:
     await bench.upstream(mirror)
-    answer = await bench.raw(b"GET http://elsewhere.example/p?q=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    answer = await bench.raw(
+        b"GET http://other.example/p?q=1 HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n"
+    )
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["target"] == "/p?q=1"
 
 

@@ -54,6 +54,11 @@ def test_a_pools_own_routes_come_before_those_of_its_set() -> None:
     assert own.classify("POST", "/sdapi/v1/png-info").name == "png-info"
 
 
+def test_a_route_that_does_not_say_how_its_end_shows_is_named() -> None:
+    with pytest.raises(ValueError, match=r"queue\.routes: jobs has completion Poll"):
+        table(routes=[{"name": "jobs", "completion": "Poll"}])
+
+
 # --- nobody passes the queue by writing a path differently ---------------------------------------------------------
 
 

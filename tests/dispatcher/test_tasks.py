@@ -140,9 +140,7 @@ async def test_a_compressed_body_reaches_the_server_as_it_was_sent(bench: Any) -
     assert json.loads(answer.body) == {"encoding": "gzip", "body": "a" * 5000}
 
 
-@pytest.mark.parametrize(
-    "target", [b"http://elsewhere.example/run?a=%2Fb", b"/run?a=%2Fb"], ids=["absolute-form", "origin-form"]
-)
+@pytest.mark.parametrize("target", [b"http://x/run?a=%2Fb", b"/run?a=%2Fb"], ids=["absolute-form", "origin-form"])
 async def test_only_path_and_query_of_the_target_count_and_they_arrive_byte_for_byte(bench: Any, target: bytes) -> None:
     await bench.upstream(echo)
     answer = await bench.raw(
