@@ -27,11 +27,11 @@ parts:
   throughput  tasks and pass-through requests over 32 connections; the proxy under test has a core of its own
   latency     the same over one connection, less what the server takes without a proxy between
   queue       microseconds to queue and pick a task with 10 to 100 000 users
-  memory      a scheduler that holds 1 000 000 tasks (takes 1.1 GB)
+  memory      a scheduler that holds 1 000 000 tasks (takes 1.3 GB)
   idle        a dispatcher that does nothing
 
 examples:
-  make bench                                   everything, about two minutes on two cores
+  make bench                                   everything, a minute and a half on two cores
   make bench ARGS=--quick                      a first impression in half a minute
   make bench ARGS='--only throughput'          one part
   make bench ARGS='--rounds 40 --requests 1000 --only throughput,latency'
