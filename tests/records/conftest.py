@@ -10,6 +10,7 @@ import pytest
 
 from controller.records.writer import RecordWriter
 
+
 class Clock:
     """A wall clock that a test sets."""
 

@@ -36,9 +36,7 @@ FILES = {key(3): 30, key(1): 10, key(2): 20, key(2, "alerts"): 5, key(31): 100, 
         (10, 0, None),
     ],
 )
-def test_the_oldest_make_room_and_nothing_goes_in_vain(
-    max_bytes: int, needed: int, gone: list[FileKey] | None
-) -> None:
+def test_the_oldest_make_room_and_nothing_goes_in_vain(max_bytes: int, needed: int, gone: list[FileKey] | None) -> None:
     assert to_make_room(FILES, today="2025-01-30", needed=needed, max_bytes=max_bytes) == gone
 
 
