@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Meta
 
 Status = Literal["success", "failed", "cancelled", "expired"]
-#: How `user_id` came about: from address and window, or also from the name of an API key or a user header.
-Identification = Literal["ip_time_window", "ip_name_time_window"]
+#: How `user_id` came about: from address and window, or also from an API key or from a header that names the user.
+Identification = Literal["ip_time_window", "ip_key_time_window", "ip_header_time_window"]
 
 #: A moment, as `lines.stamp` writes it.
 TIME_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$"
@@ -27,7 +27,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     user_id: Annotated[str, Meta(description="`user_{ip}_{window}`, or `user_{ip}+{name}_{window}`.")]
     user_identification_method: Annotated[
         Identification,
-        Meta(description="From what user_id was made: the client's address, the name of its API key or header, time."),
+        Meta(description="From what user_id was made: the client's address, its API key or user header, the window."),
     ]
     client_ip: Annotated[
         str,

@@ -55,8 +55,9 @@ class RecordWriter:
         # A daemon: a disk that hangs for ever must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread. It first repairs what an earlier process left torn."""
+    def start(self, settings: Records) -> None:
+        """Start the thread. It first repairs what an earlier process left torn, and removes what is too old."""
+        self._pump.settings = settings
         self._thread.start()
 
     def append(self, kind: RecordType, at: float, data: Any) -> None:
@@ -101,7 +102,8 @@ class RecordWriter:
         self._deadline = time.monotonic() + timeout
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout + RETRY_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(timeout + RETRY_SECONDS)
         for kind, _, _ in self._waiting():
             # Came from another thread while this one closed, or the disk hangs.
             self.counters.drop(kind, "closed")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controller.api.records import Records
 from controller.records.writer import RecordWriter
 
 
@@ -52,7 +53,7 @@ def writer(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., RecordWriter]
     def start(folder: Path | None = None, **options: Any) -> RecordWriter:
         path = tmp_path / "logs" if folder is None else folder
         writer = RecordWriter(path, types=("task_processing", "alerts"), wall=clock, **options)
-        writer.start()
+        writer.start(Records())
         started.append(writer)
         return writer
 

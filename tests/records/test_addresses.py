@@ -36,7 +36,11 @@ def test_a_folder_keeps_its_key_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_processes_that_start_together_in_one_folder_have_one_key(tmp_path: Path) -> None:
-    script = "import sys, pathlib; from controller.records.addresses import kept_key; print(kept_key(pathlib.Path(sys.argv[1])))"
+    script = """
+import pathlib, sys
+from controller.records.addresses import kept_key
+print(kept_key(pathlib.Path(sys.argv[1])).decode())
+"""
     command = [sys.executable, "-c", script, str(tmp_path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     keys = {process.communicate(timeout=60)[0] for process in processes}

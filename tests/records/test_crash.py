@@ -23,8 +23,7 @@ from controller.records.writer import RecordWriter
 first, folder, seconds = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 noon = 1738324800.0
 writer = RecordWriter(folder, types=("task_processing",), wall=lambda: noon)
-writer.configure(Records(fsync_seconds=seconds))
-writer.start()
+writer.start(Records(fsync_seconds=seconds))
 number, said = first, 0
 while True:
     for _ in range(50):
