@@ -5,6 +5,7 @@ Without a thread and without a clock of its own, so that every step can be tried
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from controller.api.records import Records
@@ -84,35 +85,40 @@ class Pump:
         """
         if now < self._retry_at and not last:
             return
-        try:
-            self._prepare()
-            self._write_all(now)
-            sync_at = self._sync_at()
-            if sync_at is not None and (last or now >= sync_at):
-                self._folder.sync()
-                self._unsynced_since = None
-            if now >= self._tidy_at:
-                self._tidy()
-                self._tidy_at = now + TIDY_SECONDS
-        except OSError as error:
-            self._failed(error, now)
-        else:
+        failure = None
+        # Each for itself: a full disk keeps nothing from being synced, nor what is too old from making room.
+        for step in (self._prepare, self._write_all, partial(self._sync, last=last), self._tidy):
+            try:
+                step(now)
+            except OSError as error:
+                failure = failure or error
+        if failure is None:
             self._succeeded()
+        else:
+            self._failed(failure, now)
 
     def tidy_soon(self) -> None:
         """The settings have changed: look at the folder with the next `work`."""
         self._tidy_at = 0.0
 
-    def _tidy(self) -> None:
-        settings = self.settings
-        self._folder.tidy(
-            today=utc_day(self._wall()), retention_days=settings.retention_days, max_bytes=settings.max_bytes
-        )
-
-    def _prepare(self) -> None:
+    def _prepare(self, now: float) -> None:
         if not self._prepared:
             self._folder.prepare()
             self._prepared = True
+
+    def _sync(self, now: float, *, last: bool) -> None:
+        sync_at = self._sync_at()
+        if sync_at is not None and (last or now >= sync_at):
+            self._folder.sync()
+            self._unsynced_since = None
+
+    def _tidy(self, now: float) -> None:
+        if now >= self._tidy_at:
+            settings = self.settings
+            self._folder.tidy(
+                today=utc_day(self._wall()), retention_days=settings.retention_days, max_bytes=settings.max_bytes
+            )
+            self._tidy_at = now + TIDY_SECONDS
 
     def _write_all(self, now: float) -> None:
         """Write what is here; a file that fails keeps no other one from being written."""

@@ -116,6 +116,30 @@ def test_what_a_full_disk_cut_off_is_written_once_when_there_is_room_again(path:
     assert [json.loads(line)["line"] for line in path.read_bytes().splitlines()] == list(range(100, 200))
 
 
+#: The same in a file of which the kernel lets nothing be taken away again.
+SEALED = """
+import fcntl, os, resource, sys
+from pathlib import Path
+from controller.records.dayfile import DayFile
+
+sealed = os.memfd_create("sealed", os.MFD_ALLOW_SEALING)
+fcntl.fcntl(sealed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+file = DayFile(Path(f"/proc/self/fd/{sealed}"))
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+lines = [b'{"line":%d}\\n' % n for n in range(100, 103)]
+print(file.append(b"".join(lines)).lines)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+print(file.append(lines[1]).lines)
+print(os.pread(sealed, 100, 0).decode())
+"""
+
+
+def test_nothing_is_written_behind_a_torn_line_that_cannot_be_taken_away() -> None:
+    done = subprocess.run([sys.executable, "-c", SEALED], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == '1\n0\n{"line":100}\n{"line"\n'
+
+
 @pytest.mark.parametrize("change", ["removed", "moved", "replaced"])
 def test_a_file_that_is_no_longer_there_is_noticed(path: Path, change: str) -> None:
     file = DayFile(path)

@@ -173,6 +173,20 @@ def test_a_file_that_fails_keeps_no_other_one_from_being_written(bench: Bench) -
     assert bench.counters.written == {"alerts": 1, "task_processing": 1}
 
 
+def test_a_full_disk_keeps_nothing_from_being_synced_nor_old_files_from_making_room(bench: Bench) -> None:
+    bench.file.symlink_to("/dev/full")
+    old = bench.path / "alerts_2020-01-01.log"
+    old.touch()
+    bench.record()
+    bench.record(kind="alerts")
+    bench.work(after=TIDY_SECONDS)
+    assert not old.exists()
+    bench.record()
+    bench.work(after=1.0)
+    assert not bench.folder.unsynced
+    assert bench.pump.backlog.lines == 2
+
+
 def test_what_cannot_be_json_is_dropped_and_told_alone(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.pump.take([("alerts", 1.0, {"a": object()}), ("alerts", float("nan"), {}), ("alerts", 2.0, {})])
     bench.work()
