@@ -15,10 +15,10 @@ RUN python -m venv /opt/haipool \
  && /opt/haipool/bin/haipool --version
 
 FROM python:3.12-slim
-# The number the manifests run it under (runAsNonRoot needs a number), and what it may write: bodies and queue.
+# The number the manifests run it under (runAsNonRoot needs a number), and what it may write: bodies, queue, records.
 RUN groupadd --gid 65532 haipool \
  && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin haipool \
- && install --directory --owner 65532 --group 65532 --mode 0750 /var/lib/haipool
+ && install --directory --owner 65532 --group 65532 --mode 0750 /var/lib/haipool /logs
 COPY --from=build /opt/haipool /opt/haipool
 ENV PATH=/opt/haipool/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532

@@ -119,6 +119,8 @@ class Executor:
     def _ended(self, job: Job, outcome: Outcome) -> None:
         """The one place where a task ends."""
         self._state.metrics.ended[outcome.status].inc()
+        if self._state.recorder is not None:
+            self._state.recorder.task_ended(job.task, job.route, outcome.status, outcome.reason)
         answered = job.sink.begun and outcome.status in ("success", "failed")
         self._state.scheduler.finish(job.task, answered=answered)
 

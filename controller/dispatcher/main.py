@@ -29,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--admin-token-file", metavar="FILE", help="bearer token that the admin port asks for, probes excepted"
     )
     parser.add_argument("--spool", metavar="DIR", help="folder for large request bodies (default: the system's)")
+    parser.add_argument("--logs", metavar="DIR", help="folder for the records of tasks (default: none are written)")
+    parser.add_argument(
+        "--record-key", metavar="FILE", help="key that hashes addresses in records (default: one kept in --logs)"
+    )
     parser.add_argument(
         "--grace", type=float, default=600.0, metavar="SECONDS", help="time for running tasks at the end (%(default)s)"
     )

@@ -22,11 +22,15 @@ from controller.dispatcher.app import DataServer
 from controller.dispatcher.health import HealthChecks
 from controller.dispatcher.metrics import DispatcherMetrics
 from controller.dispatcher.proxy import Proxy
+from controller.dispatcher.recording import Recorder
 from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.state import State
 from controller.dispatcher.watcher import FileWatcher, PoolWatcher
 from controller.kube.client import KubeClient
 from controller.kube.connect import ConnectError, load
+from controller.records.addresses import read_key
+from controller.records.metrics import RecordsCollector
+from controller.records.writer import RecordWriter
 from controller.scaling.readings import window_number
 
 logger = logging.getLogger(__name__)
@@ -62,11 +66,15 @@ async def _serve(args: argparse.Namespace) -> int:
         started_at=time.time(),
     )
     state.metrics.attach(state)
+    state.recorder = _recorder(args, state)
     token = AdminToken(Path(args.admin_token_file)) if args.admin_token_file else None
     key_files = [KeyFile(Path(args.api_keys), state.take_keys)] if args.api_keys else []
     for file in key_files:
         file.load()
     async with AsyncExitStack() as stack:
+        if state.recorder is not None:
+            # Closed last: what is cut at the very end is recorded, too.
+            stack.push_async_callback(state.recorder.close)
         watcher = await _watcher(args, state, stack)
         proxy, health = Proxy(state), HealthChecks(state)
         stack.push_async_callback(proxy.close)
@@ -87,6 +95,17 @@ async def _serve(args: argparse.Namespace) -> int:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
     return 0
+
+
+def _recorder(args: argparse.Namespace, state: State) -> Recorder | None:
+    if not args.logs:
+        if args.record_key:
+            raise ValueError("--record-key has no effect without --logs DIR")
+        return None
+    key = read_key(Path(args.record_key)) if args.record_key else None
+    writer = RecordWriter(Path(args.logs), types=("task_processing",), wall=state.wall)
+    state.metrics.registry.register(RecordsCollector(writer))
+    return Recorder(writer, state.pool, clock=asyncio.get_running_loop().time, wall=state.wall, key=key)
 
 
 async def _watcher(args: argparse.Namespace, state: State, stack: AsyncExitStack) -> PoolWatcher | FileWatcher:

@@ -42,6 +42,9 @@ class Task:
     #: Seconds it kept servers busy, all attempts together.
     used: float = 0.0
     tried: set[str] = field(default_factory=set)
+    #: Servers it was given to, and the last of them.
+    attempts: int = 0
+    place: ServerSpec | None = None
 
 
 class Start(NamedTuple):
@@ -192,6 +195,8 @@ class Scheduler:
         self._occupy(task, server)
 
     def _occupy(self, task: Task, server: Server) -> None:
+        task.attempts += 1
+        task.place = server.spec
         server.running.add(task.task_id)
         task.occupied = self._clock()
         task.grant.set_result(server)

@@ -10,6 +10,7 @@ from controller.dispatcher.apikeys import ApiKeys
 from controller.dispatcher.dominance import Dominance
 from controller.dispatcher.identity import Identifier
 from controller.dispatcher.metrics import DispatcherMetrics
+from controller.dispatcher.recording import Recorder
 from controller.dispatcher.routes import RouteTable
 from controller.dispatcher.routesets import keeps_networks_together
 from controller.dispatcher.scheduler import Scheduler
@@ -61,6 +62,8 @@ class State:
     keys: ApiKeys = field(default_factory=ApiKeys)
     #: Of which addresses requests come.
     dominance: Dominance = field(default_factory=Dominance)
+    #: None: this process writes no records.
+    recorder: Recorder | None = None
 
     def take_keys(self, keys: ApiKeys) -> None:
         """Tell users apart by these keys from now on."""
@@ -69,6 +72,8 @@ class State:
     def take(self, view: View) -> None:
         """Serve by this spec from now on."""
         self.view = view
+        if self.recorder is not None:
+            self.recorder.configure(view.spec.records)
         scaling = view.spec.scaling
         self.scheduler.total_response = scaling.response_time == "Total"
         self.scheduler.responses.seconds = scaling.window_seconds

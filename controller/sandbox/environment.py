@@ -71,7 +71,7 @@ class Options:
     cloud: CloudConfig = field(default_factory=CloudConfig)
     servers: Behaviour = field(default_factory=Behaviour)
     port_base: int | None = None
-    #: For logs and the kubeconfig; None: a new one under the system's temporary folder.
+    #: For logs, records and the kubeconfig; None: a new one under the system's temporary folder.
     directory: Path | None = None
 
 
@@ -89,6 +89,11 @@ class Sandbox:
             replace(options.cloud, addresses=str(block.network)), on_running=self._on_running, on_gone=self._on_gone
         )
         self.children: list[Child] = []
+
+    @property
+    def records(self) -> Path:
+        """Folder with the dispatcher's records of tasks."""
+        return self.directory / "records"
 
     @property
     def data_url(self) -> str:
@@ -152,6 +157,7 @@ class Sandbox:
             *("dispatcher", "--pool", self.options.pool, "--grace", f"{GRACE_SECONDS:g}"),
             *("--host", HOST, "--port", str(self.ports.data)),
             *("--admin-host", HOST, "--admin-port", str(self.ports.admin)),
+            *("--logs", str(self.records)),
         ]
 
     async def child_ended(self) -> Child:

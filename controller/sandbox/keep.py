@@ -98,5 +98,6 @@ The cheapest offer sells out, and the next purchase goes elsewhere:
   queue            {sandbox.admin_url}/-/queue
   cloud's ledger   {sandbox.cloud.url}/_sim/ledger
   logs             {sandbox.directory}/operator.log, dispatcher.log
+  records          {sandbox.records}
 
 Ctrl-C ends it."""

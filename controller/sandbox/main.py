@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--port-base", type=_port, metavar="PORT", help="use the five ports from this one on (default: free ports)"
     )
     parser.add_argument(
-        "--dir", type=Path, metavar="DIR", help="folder for kubeconfig and logs (default: a temporary one)"
+        "--dir", type=Path, metavar="DIR", help="folder for kubeconfig, logs and records (default: a temporary one)"
     )
     parser.add_argument(
         "--server-port", type=_port, default=7860, metavar="PORT", help="port of the GPU servers (default: %(default)s)"

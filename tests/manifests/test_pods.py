@@ -135,10 +135,16 @@ class TestDispatcher:
         mounts = [mount["mountPath"] for mount in only_container(dispatcher)["volumeMounts"]]
         assert self.options(dispatcher).spool in mounts
 
+    def test_its_records_go_to_the_volume_and_outlive_the_pod(self, dispatcher: Object) -> None:
+        (claim,) = dispatcher["spec"]["volumeClaimTemplates"]
+        (mount,) = (m for m in only_container(dispatcher)["volumeMounts"] if m["mountPath"] == "/logs")
+        assert self.options(dispatcher).logs == "/logs"
+        assert (mount["name"], mount["subPath"]) == (claim["metadata"]["name"], "logs")
+
     def test_its_volume_outlives_the_pod(self, dispatcher: Object) -> None:
         (claim,) = dispatcher["spec"]["volumeClaimTemplates"]
-        mounts = {mount["name"]: mount["mountPath"] for mount in only_container(dispatcher)["volumeMounts"]}
-        assert mounts[claim["metadata"]["name"]] == "/var/lib/haipool"
+        mounts = {mount["mountPath"]: mount["name"] for mount in only_container(dispatcher)["volumeMounts"]}
+        assert mounts["/var/lib/haipool"] == claim["metadata"]["name"]
         assert dispatcher["spec"]["template"]["spec"]["securityContext"]["fsGroup"] == 65532
 
     def test_clients_find_it_under_the_pools_name(self, find: Find) -> None:

@@ -1,5 +1,6 @@
 """`haipool sandbox` as a process: up, usable, and gone without a trace."""
 
+import json
 import os
 import re
 import signal
@@ -32,6 +33,7 @@ class Sandbox:
         self.kubeconfig = Path(self._found(r"export KUBECONFIG=(\S+)"))
         self.data = self._found(r"(http://127\.0\.0\.1:\d+)/sdapi")
         self.admin = self._found(r"(http://127\.0\.0\.1:\d+)/-/queue")
+        self.records = Path(self._found(r"records +(/\S+)"))
         self.cloud = self._found(r"(http://127\.0\.0\.1:\d+)/_sim/ledger")
 
     def _found(self, pattern: str) -> str:
@@ -113,8 +115,20 @@ def test_two_run_side_by_side_each_with_its_own_pool(tmp_path: Path) -> None:
             addresses.add(box.kubectl("get", "gi", "demo-1", "-o", "jsonpath={.status.address}"))
         assert len(addresses) == 2
         for box in (one, two):
+            _one_record(box.records)
+        for box in (one, two):
             box.process.send_signal(signal.SIGTERM)
             assert box.process.wait(STOP_SECONDS) == 0
+
+
+def _one_record(folder: Path) -> None:
+    """Wait until the one task of this sandbox is recorded, as done by its one server."""
+    deadline = time.monotonic() + START_SECONDS
+    while not (lines := [line for file in folder.glob("*.log") for line in file.read_text().splitlines()]):
+        assert time.monotonic() < deadline, "no record of the task"
+        time.sleep(0.05)
+    (line,) = lines
+    assert json.loads(line)["data"]["server_id"] == "demo-1"
 
 
 def test_when_a_process_of_it_dies_it_ends_and_tells_the_last_words(tmp_path: Path) -> None:

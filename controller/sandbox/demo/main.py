@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=1, metavar="N", help="of the tasks' GPU times (default: %(default)s)"
     )
     parser.add_argument(
-        "--dir", type=Path, metavar="DIR", help="folder for kubeconfig and logs (default: a temporary one)"
+        "--dir", type=Path, metavar="DIR", help="folder for kubeconfig, logs and records (default: a temporary one)"
     )
 
 

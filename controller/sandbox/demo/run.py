@@ -78,6 +78,7 @@ async def _tell(sandbox: Sandbox, board: Board, console: Console, rng: random.Ra
     board.sandbox = sandbox
     async with showing(board, console) as show:
         show.say(f"the sandbox is up: export KUBECONFIG={sandbox.kubeconfig}")
+        show.say(f"records of the tasks: {sandbox.records}")
         telling = asyncio.create_task(Story(sandbox, board, show, rng).tell())
         ended = asyncio.create_task(sandbox.child_ended())
         try:

@@ -40,7 +40,7 @@ async def test_promtool_finds_nothing_to_complain_about(launch: Launch, gpu_serv
     assert PROMTOOL is not None
     gpu = await gpu_server()
     file = write(tmp_path / "servers.yaml", {"servers": [{"name": "gpu-1", "address": gpu.url}]})
-    dispatcher = await launch("--servers-file", file)
+    dispatcher = await launch("--servers-file", file, "--logs", str(tmp_path / "logs"))
     await dispatcher.listening()
     gpu.go.release()
     await dispatcher.task("one")

@@ -1,0 +1,136 @@
+"""The thread that writes records: whoever has one to write appends it to a queue and goes on."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from controller.api.records import Records
+from controller.records.backlog import Backlog
+from controller.records.counters import Counters
+from controller.records.folder import RecordFolder
+from controller.records.lines import RecordType
+from controller.records.pump import LINGER_SECONDS, RETRY_SECONDS, Pump, Raw
+
+logger = logging.getLogger(__name__)
+
+#: Records that wait to be encoded. They pile up only while the thread hangs in a write that does not return.
+MAX_QUEUED: Final = 65536
+
+
+class RecordWriter:
+    """Writes JSON lines into `{type}_{UTC day}.log` files of one folder.
+
+    `append` takes about a microsecond and never fails: what cannot be written is counted and told, and the caller's
+    work goes on. A process that is killed loses what came within the last `LINGER_SECONDS`, a machine that stops what
+    came within the last `fsync_seconds`; `close` loses nothing.
+    """
+
+    def __init__(
+        self, path: Path, *, types: tuple[RecordType, ...], wall: Callable[[], float] = time.time,
+        max_queued: int = MAX_QUEUED, backlog: Backlog | None = None,
+    ) -> None:  # fmt: skip
+        """Nothing is touched before `start`.
+
+        Args:
+            path: the folder; it is made when needed.
+            types: what this process writes.
+            wall: Unix seconds; says which day is today.
+            max_queued: records that may wait to be encoded.
+            backlog: where encoded lines wait; by default one of `backlog.MAX_BYTES`.
+        """
+        self.types = types
+        self.counters = Counters()
+        self.folder = RecordFolder(path)
+        self._pump = Pump(self.folder, self.counters, wall, backlog or Backlog())
+        self._queue: deque[Raw] = deque()
+        self._max_queued = max_queued
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._deadline = 0.0
+        # A daemon: a disk that hangs for ever must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="records", daemon=True)
+
+    def start(self, settings: Records) -> None:
+        """Start the thread. It first repairs what an earlier process left torn, and removes what is too old."""
+        self._pump.settings = settings
+        self._thread.start()
+
+    def append(self, kind: RecordType, at: float, data: Any) -> None:
+        """Have a record written soon.
+
+        Args:
+            kind: one of `types`.
+            at: the moment it speaks of, Unix seconds; it goes into the file of this moment's UTC day.
+            data: what msgspec can write as a JSON object. It must not change afterwards.
+        """
+        if self._closing.is_set():
+            self.counters.drop(kind, "closed")
+        elif len(self._queue) >= self._max_queued:
+            self.counters.drop(kind, "backlog")
+            self.counters.complain("the disk under %s does not answer, %d records wait", self.folder.path, self.backlog)
+        else:
+            self._queue.append((kind, at, data))
+            if not self._wake.is_set():
+                self._wake.set()
+
+    def configure(self, settings: Records) -> None:
+        """Write and keep records like this from now on."""
+        if settings != self._pump.settings:
+            self._pump.settings = settings
+            self._pump.tidy_soon()
+            self._wake.set()
+
+    @property
+    def backlog(self) -> int:
+        """Records that are in memory only."""
+        return len(self._queue) + self._pump.backlog.lines
+
+    def close(self, timeout: float) -> bool:
+        """Take no more, write and sync everything.
+
+        Args:
+            timeout: seconds; while the disk fails it is tried again until they are over.
+
+        Returns:
+            Whether everything is on the disk. What is not is counted and told.
+        """
+        self._deadline = time.monotonic() + timeout
+        self._closing.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout + RETRY_SECONDS)
+        lost = self.backlog
+        for kind, _, _ in self._waiting():
+            # Came from another thread while this one closed, or the disk hangs.
+            self.counters.drop(kind, "closed")
+        if lost or self._thread.is_alive() or not self._pump.idle:
+            logger.error("%d records could not be written to %s in time", lost, self.folder.path)
+            return False
+        return True
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            if self._wake.wait(self._pump.due(time.monotonic())):
+                self._wake.clear()
+                self._closing.wait(min(LINGER_SECONDS, self._pump.settings.fsync_seconds))
+            self._turn(last=False)
+        self._turn(last=True)
+        while not self._pump.idle and time.monotonic() < self._deadline:
+            time.sleep(RETRY_SECONDS)
+            self._turn(last=True)
+        self.folder.close()
+
+    def _turn(self, *, last: bool) -> None:
+        self._pump.take(self._waiting())
+        self._pump.work(time.monotonic(), last=last)
+
+    def _waiting(self) -> Iterator[Raw]:
+        # Two threads may take from it at the very end; looking first would be a race.
+        with contextlib.suppress(IndexError):
+            while True:
+                yield self._queue.popleft()
