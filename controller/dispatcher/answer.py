@@ -79,6 +79,8 @@ class ClientSink:
             await response.write(b"")
         while chunk := await next_part(server, upstream):
             await response.write(chunk)
+            if content.at_eof():
+                break
 
     async def finish(self) -> None:
         """End the answer."""

@@ -7,10 +7,11 @@ retries, limits in time, the release of the slot, and the one place where a task
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from controller.api.queue import Queue, Route
 from controller.dispatcher import headers
@@ -32,8 +33,7 @@ logger = logging.getLogger(__name__)
 TaskStatus = Literal["success", "failed", "cancelled", "expired"]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A queued task and what running it takes."""
 
     task: Task
@@ -50,8 +50,7 @@ class Job:
         return self.route.completion == "Poll" and self.route.poll is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How a task ended."""
 
     status: TaskStatus

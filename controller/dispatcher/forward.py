@@ -1,9 +1,9 @@
 """One request to one server: to the letter, sent as often as it may be, and what can go wrong with it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import aiohttp
+import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
@@ -42,8 +42,7 @@ class UnsendableError(Exception):
     """The request cannot be put into HTTP again: a target or header with bytes that are not text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """One request and what is known about it."""
 
     request: web.BaseRequest
@@ -56,8 +55,7 @@ class Exchange:
     trusted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A request as it is sent to a server, as often as it takes."""
 
     method: str

@@ -103,7 +103,7 @@ class Field:
         if found is None or float(found[1]) != self.tasks:
             raise BenchError(f"the dispatcher's metrics say {found and found[1]} tasks, {self.tasks} were sent")
         deadline = time.monotonic() + RECORD_SECONDS
-        while self.dispatcher.logs is not None and (written := self.dispatcher.records()) != self.tasks:
+        while (written := self.dispatcher.records()) != self.tasks:
             if time.monotonic() > deadline:
                 raise BenchError(f"the dispatcher wrote {written} task records, {self.tasks} tasks were sent")
             time.sleep(0.1)

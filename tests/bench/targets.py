@@ -73,8 +73,8 @@ class Dispatcher(Target):
     """A running `haipool dispatcher`."""
 
     admin_port: int
-    #: Folder of its records; None where it writes none.
-    logs: Path | None
+    #: Folder of its records.
+    logs: Path
 
     def metrics(self) -> str:
         """Its metrics page."""
@@ -83,8 +83,6 @@ class Dispatcher(Target):
 
     def records(self) -> int:
         """Task records that it has written so far."""
-        if self.logs is None:
-            return 0
         return sum(file.read_bytes().count(b"\n") for file in self.logs.rglob("task_processing_*.log"))
 
 
@@ -136,11 +134,8 @@ def start_dispatcher(processes: Processes, origin: Target) -> Dispatcher:
     # JSON is YAML.
     file.write_bytes(msgspec.json.encode({"servers": servers, "spec": spec}))
     command = [sys.executable, "-m", "controller.cli", "dispatcher"]
-    said = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
-    command += ["--pool", "bench", "--servers-file", str(file), "--spool", str(folder)]
+    command += ["--pool", "bench", "--servers-file", str(file), "--spool", str(folder), "--logs", str(logs)]
     command += ["--host", "127.0.0.1", "--port", "0", "--admin-host", "127.0.0.1", "--admin-port", "0"]
-    if "--logs" in said:
-        command += ["--logs", str(logs)]
     with log.open("w") as stderr:
         process = processes.start(command, on=processes.proxy_cores, stderr=stderr)
 
@@ -149,7 +144,7 @@ def start_dispatcher(processes: Processes, origin: Target) -> Dispatcher:
         return {name: int(port) for name, port in found} if len(found) == 2 else None
 
     port = _until(ports, process, log.read_text)
-    return Dispatcher("dispatcher", port["data"], process.pid, port["admin"], logs if "--logs" in said else None)
+    return Dispatcher("dispatcher", port["data"], process.pid, port["admin"], logs)
 
 
 def _said_port(process: "subprocess.Popen[str]") -> int:
