@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
+from controller.api.queue import Route
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.stores.blobs import Blob, Content
 
@@ -66,10 +67,8 @@ class NewTask:
     task_id: str
     request: Request
     identity: Identity
-    #: Name of its route.
-    route: str
-    #: Whether it may be run again when nobody knows how far it got.
-    idempotent: bool
+    #: As it was when the task came; a pool that is changed since changes nothing about it.
+    route: Route
     #: Unix seconds.
     submitted: float
     key: IdempotencyKey | None = None
@@ -104,8 +103,7 @@ class StoredTask:
     sequence: int
     state: TaskState
     identity: Identity
-    route: str
-    idempotent: bool
+    route: Route
     submitted: float
     started: float | None = None
     completed: float | None = None
@@ -195,7 +193,7 @@ class Store(Protocol):
         ...
 
     async def add(self, task: NewTask, body: Blob, *, limit: int) -> Added:
-        """Keep a task, queued. Takes the blob over, whatever happens.
+        """Keep a task, queued. Takes the blob over, unless it raises.
 
         Args:
             task: with an id that was never used.
@@ -216,7 +214,7 @@ class Store(Protocol):
         ...
 
     async def finish(self, claim: Claim, outcome: Outcome, body: Blob | None, *, now: float, limit: int) -> bool:
-        """A claimed task has ended. Its request is forgotten. Takes the blob over, whatever happens.
+        """A claimed task has ended. Its request is forgotten. Takes the blob over, unless it raises.
 
         An answer that finds no room under `limit` turns the outcome into the failure `NO_ROOM`.
 

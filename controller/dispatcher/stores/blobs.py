@@ -56,7 +56,7 @@ class Blob:
         write_all(self._descriptor, chunk)
 
     async def seal(self) -> None:
-        """Have it on disk for good, name and all, before anything refers to it.
+        """Have it on disk for good, name and all, before anything refers to it. Doing it again does nothing.
 
         Raises:
             StoreError: the disk does not take it.

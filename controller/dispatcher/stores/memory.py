@@ -71,7 +71,6 @@ class MemoryStore:
             TaskState.QUEUED,
             task.identity,
             task.route,
-            task.idempotent,
             task.submitted,
             fingerprint=None if task.key is None else task.key.fingerprint,
         )
@@ -184,9 +183,9 @@ class MemoryStore:
     async def recover(self, now: float) -> Recovered:
         """Settle what ran when the last process ended; see `Store.recover`."""
         running = [entry for entry in self._entries.values() if entry.task.state is TaskState.RUNNING]
-        again = [entry for entry in running if entry.task.idempotent]
+        again = [entry for entry in running if entry.task.route.idempotent]
         for entry in running:
-            if entry.task.idempotent:
+            if entry.task.route.idempotent:
                 entry.task = replace(entry.task, state=TaskState.QUEUED)
             else:
                 self._end(entry, TaskState.FAILED, now, Outcome(TaskState.FAILED, failure=INTERRUPTED))

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from controller.api.queue import Route
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.stores.base import (
     INTERRUPTED,
@@ -32,6 +33,7 @@ EVICTED_AT_ONCE: Final = 64
 _encode = msgspec.msgpack.encode
 _outcome = msgspec.msgpack.Decoder(Outcome)
 _headers = msgspec.msgpack.Decoder(Headers)
+_route = msgspec.msgpack.Decoder(Route)
 _identity = msgspec.msgpack.Decoder(Identity)
 
 
@@ -61,8 +63,7 @@ def to_task(row: sqlite3.Row) -> StoredTask:
         sequence=row["sequence"],
         state=TaskState(row["state"]),
         identity=_identity.decode(row["identity"]),
-        route=row["route"],
-        idempotent=bool(row["idempotent"]),
+        route=_route.decode(row["route"]),
         submitted=row["submitted"],
         started=row["started"],
         completed=row["completed"],
@@ -122,7 +123,7 @@ def add(tx: Transaction, task: NewTask, body: Stored, limit: int) -> tuple[Store
         " fingerprint, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
         (
             *(task.task_id, TaskState.QUEUED, request.method, request.target, headers, _encode(task.identity)),
-            *(task.route, task.idempotent, task.submitted),
+            *(_encode(task.route), task.route.idempotent, task.submitted),
             *((None, None, None) if key is None else (key.scope, key.key, key.fingerprint)),
             size,
         ),

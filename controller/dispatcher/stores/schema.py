@@ -29,7 +29,7 @@ CREATE TABLE tasks (
   target TEXT,
   headers BLOB,
   identity BLOB NOT NULL,
-  route TEXT NOT NULL,
+  route BLOB NOT NULL,
   idempotent INTEGER NOT NULL,
   submitted REAL NOT NULL,
   started REAL,

@@ -269,22 +269,25 @@ async def _seal(body: Blob) -> Stored:
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T], body: Blob | None, kept: Callable[[T], bool]) -> T:
-    """The work, which goes on if its caller is cancelled: it decides whether anything refers to the body."""
+    """The work, which goes on if its caller is cancelled: what becomes of the body is not known before its end."""
+    abandoned = False
 
     async def settle() -> T:
-        keep = False
         try:
             result = await work
-            keep = kept(result)
-            return result
-        finally:
-            if body is not None and not keep:
+        except BaseException:
+            if abandoned and body is not None:
                 body.discard()
+            raise
+        if body is not None and not kept(result):
+            body.discard()
+        return result
 
     job = asyncio.ensure_future(settle())
     try:
         return await asyncio.shield(job)
     except asyncio.CancelledError:
+        abandoned = True
         await asyncio.wait([job])
         if not job.cancelled():
             job.exception()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from controller.api.queue import Route
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.stores.base import Added, IdempotencyKey, NewTask, Request, Store
 from controller.dispatcher.stores.blobs import Blob, Content
@@ -34,14 +35,20 @@ class Shelf:
         return blob
 
     async def add(
-        self, task_id: str = "", body: bytes = b"a prompt", *, limit: int = PLENTY, key: str = "", **fields: Any
+        self,
+        task_id: str = "",
+        body: bytes = b"a prompt",
+        *,
+        limit: int = PLENTY,
+        key: str = "",
+        idempotent: bool = True,
+        **fields: Any,
     ) -> Added:
         number = next(self._numbers)
         given: dict[str, Any] = {
             "request": Request("POST", "/run?a=%2F", (("Host", "x"), ("X-Two", "1"), ("X-Two", "2"))),
             "identity": WHO,
-            "route": "task",
-            "idempotent": True,
+            "route": Route(name="task", idempotent=idempotent),
             "submitted": float(number),
             "key": IdempotencyKey("192.0.2.1", key, b"hash") if key else None,
         } | fields

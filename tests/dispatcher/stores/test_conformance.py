@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from controller.api.queue import Route
 from controller.dispatcher.stores.base import (
     INTERRUPTED,
     NO_ROOM,
@@ -58,10 +59,11 @@ async def task(shelf: Any, task_id: str) -> StoredTask:
 
 
 async def test_a_task_is_queued_as_it_came(shelf: Any) -> None:
-    added = await shelf.add("a", submitted=12.5, route="images")
+    route = Route(name="images", methods=("POST",), cost=2.5, timeout_seconds=9)
+    added = await shelf.add("a", submitted=12.5, route=route)
     assert added.new
     assert added.task == await task(shelf, "a")
-    assert (added.task.state, added.task.submitted, added.task.route) == (TaskState.QUEUED, 12.5, "images")
+    assert (added.task.state, added.task.submitted, added.task.route) == (TaskState.QUEUED, 12.5, route)
     assert (added.task.identity.ip, added.task.started, added.task.outcome) == ("192.0.2.1", None, None)
 
 
