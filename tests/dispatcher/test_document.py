@@ -15,7 +15,9 @@ from controller.dispatcher.watcher import ServersFile
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "dispatcher.md").read_text(encoding="utf-8")
-CODE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "controller" / "dispatcher").glob("*.py")))
+CODE = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "controller" / "dispatcher").rglob("*.py"))
+)
 
 
 def test_every_refusal_is_in_the_table_with_its_status() -> None:

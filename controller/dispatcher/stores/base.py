@@ -154,8 +154,10 @@ class Figures:
 class Recovered:
     """What a store did about the tasks that ran when its last process ended."""
 
+    #: How many are queued again.
     requeued: int
-    failed: int
+    #: Those that may not run twice, as they are now.
+    failed: tuple[StoredTask, ...]
 
 
 #: How a task ends that ran when the dispatcher stopped, and that may not be run twice.
@@ -213,13 +215,15 @@ class Store(Protocol):
         """A claimed task is queued again, in its old place. False, and nothing happens, if the claim is void."""
         ...
 
-    async def finish(self, claim: Claim, outcome: Outcome, body: Blob | None, *, now: float, limit: int) -> bool:
+    async def finish(
+        self, claim: Claim, outcome: Outcome, body: Blob | None, *, now: float, limit: int
+    ) -> StoredTask | None:
         """A claimed task has ended. Its request is forgotten. Takes the blob over, unless it raises.
 
         An answer that finds no room under `limit` turns the outcome into the failure `NO_ROOM`.
 
         Returns:
-            False, and nothing happens, if the claim is void.
+            The task as it is now; None, and nothing happens, if the claim is void.
 
         Raises:
             StoreFullError: no room on disk; the task still runs, for the store.
@@ -234,8 +238,8 @@ class Store(Protocol):
         """
         ...
 
-    async def expire(self, task_ids: list[str], now: float) -> list[str]:
-        """Those of these tasks that were queued have expired; returns which."""
+    async def expire(self, task_ids: list[str], now: float) -> list[StoredTask]:
+        """Those of these tasks that were queued have expired; returns them as they are now."""
         ...
 
     async def get(self, task_id: str) -> StoredTask | None:

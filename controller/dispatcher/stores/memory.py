@@ -122,18 +122,20 @@ class MemoryStore:
         entry.task = replace(entry.task, state=TaskState.QUEUED)
         return True
 
-    async def finish(self, claim: Claim, outcome: Outcome, body: Blob | None, *, now: float, limit: int) -> bool:
+    async def finish(
+        self, claim: Claim, outcome: Outcome, body: Blob | None, *, now: float, limit: int
+    ) -> StoredTask | None:
         """A claimed task has ended; see `Store.finish`."""
         entry = self._claimed(claim)
         if entry is None:
-            return False
+            return None
         content = b"" if body is None else body.data or b""
         size = len(content) + sum(len(name) + len(value) for name, value in outcome.headers)
         if not self._make_room(size + ROW_BYTES - entry.bytes, limit):
             outcome, content, size = Outcome(TaskState.FAILED, failure=NO_ROOM), b"", 0
         self._end(entry, outcome.state, now, outcome)
         entry.body, entry.bytes = content, ROW_BYTES + size
-        return True
+        return entry.task
 
     def _end(self, entry: _Entry, state: TaskState, now: float, outcome: Outcome | None = None) -> None:
         entry.task = replace(entry.task, state=state, completed=now, outcome=outcome)
@@ -160,13 +162,13 @@ class MemoryStore:
             self._forget(entry)
         return task
 
-    async def expire(self, task_ids: list[str], now: float) -> list[str]:
+    async def expire(self, task_ids: list[str], now: float) -> list[StoredTask]:
         """Those of these tasks that were queued have expired; see `Store.expire`."""
         found = [self._entries[task_id] for task_id in task_ids if task_id in self._entries]
         queued = [entry for entry in found if entry.task.state is TaskState.QUEUED]
         for entry in queued:
             self._end(entry, TaskState.EXPIRED, now)
-        return [entry.task.task_id for entry in queued]
+        return [entry.task for entry in queued]
 
     async def get(self, task_id: str) -> StoredTask | None:
         """The task of this id."""
@@ -183,13 +185,13 @@ class MemoryStore:
     async def recover(self, now: float) -> Recovered:
         """Settle what ran when the last process ended; see `Store.recover`."""
         running = [entry for entry in self._entries.values() if entry.task.state is TaskState.RUNNING]
-        again = [entry for entry in running if entry.task.route.idempotent]
+        once = [entry for entry in running if not entry.task.route.idempotent]
         for entry in running:
             if entry.task.route.idempotent:
                 entry.task = replace(entry.task, state=TaskState.QUEUED)
             else:
                 self._end(entry, TaskState.FAILED, now, Outcome(TaskState.FAILED, failure=INTERRUPTED))
-        return Recovered(len(again), len(running) - len(again))
+        return Recovered(len(running) - len(once), tuple(entry.task for entry in once))
 
     async def queued(self) -> AsyncIterator[list[StoredTask]]:
         """All queued tasks in the order of their submission."""

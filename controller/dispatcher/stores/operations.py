@@ -17,6 +17,7 @@ from controller.dispatcher.stores.base import (
     INTERRUPTED,
     NO_ROOM,
     ROW_BYTES,
+    Failure,
     Figures,
     Headers,
     NewTask,
@@ -30,9 +31,12 @@ from controller.dispatcher.stores.errors import StoreFullError
 
 #: Answers dropped in one go while room is made.
 EVICTED_AT_ONCE: Final = 64
+#: Headers are bytes that need not be text: as text they have surrogates then (PEP 383), which no file takes.
+_Raw = tuple[tuple[bytes, bytes], ...]
+
 _encode = msgspec.msgpack.encode
-_outcome = msgspec.msgpack.Decoder(Outcome)
-_headers = msgspec.msgpack.Decoder(Headers)
+_outcome = msgspec.msgpack.Decoder(tuple[TaskState, int | None, _Raw, Failure | None])
+_headers = msgspec.msgpack.Decoder(_Raw)
 _route = msgspec.msgpack.Decoder(Route)
 _identity = msgspec.msgpack.Decoder(Identity)
 
@@ -69,9 +73,34 @@ def to_task(row: sqlite3.Row) -> StoredTask:
         completed=row["completed"],
         servers=tuple(json.loads(row["servers"])),
         fingerprint=row["fingerprint"],
-        outcome=None if outcome is None else _outcome.decode(outcome),
+        outcome=None if outcome is None else _to_outcome(outcome),
         gone=bool(row["gone"]),
     )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _str(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _raw(headers: Headers) -> _Raw:
+    return tuple((_bytes(name), _bytes(value)) for name, value in headers)
+
+
+def _text(headers: _Raw) -> Headers:
+    return tuple((_str(name), _str(value)) for name, value in headers)
+
+
+def _to_outcome(packed: bytes) -> Outcome:
+    state, status, headers, failure = _outcome.decode(packed)
+    return Outcome(state, status, _text(headers), failure)
+
+
+def _from_outcome(outcome: Outcome) -> bytes:
+    return _encode((outcome.state, outcome.status, _raw(outcome.headers), outcome.failure))
 
 
 # --- contents: place 2n is the request's body of task n, 2n + 1 the answer's ------------------------------------------
@@ -114,15 +143,15 @@ def add(tx: Transaction, task: NewTask, body: Stored, limit: int) -> tuple[Store
         row = tx.db.execute("SELECT * FROM tasks WHERE scope = ? AND key = ?", (key.scope, key.key)).fetchone()
         if row is not None:
             return to_task(row), False
-    headers = _encode(request.headers)
-    size = ROW_BYTES + body.size + len(headers) + len(request.target)
+    headers, target = _encode(_raw(request.headers)), _bytes(request.target)
+    size = ROW_BYTES + body.size + len(headers) + len(target)
     if not make_room(tx, size, limit):
         raise StoreFullError(f"{size} bytes more would be above {limit} (queue.asyncTasks.maxStoredBytes)")
     row = tx.db.execute(
         "INSERT INTO tasks (id, state, method, target, headers, identity, route, idempotent, submitted, scope, key,"
         " fingerprint, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
         (
-            *(task.task_id, TaskState.QUEUED, request.method, request.target, headers, _encode(task.identity)),
+            *(task.task_id, TaskState.QUEUED, request.method, target, headers, _encode(task.identity)),
             *(_encode(task.route), task.route.idempotent, task.submitted),
             *((None, None, None) if key is None else (key.scope, key.key, key.fingerprint)),
             size,
@@ -182,7 +211,7 @@ def claim(tx: Transaction, task_id: str, server: str, now: float) -> tuple[Store
     if row is None:
         return None
     task = to_task(row)
-    request = Request(row["method"], row["target"], _headers.decode(row["headers"]))
+    request = Request(row["method"], _str(row["target"]), _text(_headers.decode(row["headers"])))
     return task, request, _content(tx.db, _request_place(task.sequence)), row["token"]
 
 
@@ -196,32 +225,34 @@ def give_back(tx: Transaction, task_id: str, token: int) -> bool:
 
 def finish(
     tx: Transaction, task_id: str, token: int, outcome: Outcome, body: Stored, *, now: float, limit: int
-) -> tuple[bool, bool]:
-    """A running task has ended; returns whether it was running under this claim, and whether the body is kept."""
+) -> tuple[StoredTask | None, bool]:
+    """A running task has ended; returns it if it was running under this claim, and whether the body is kept."""
     row = tx.db.execute(
         "SELECT sequence, bytes FROM tasks WHERE id = ? AND state = 'running' AND token = ?", (task_id, token)
     ).fetchone()
     if row is None:
-        return False, False
+        return None, False
     sequence, counted = row
-    encoded = _encode(outcome)
+    encoded = _from_outcome(outcome)
     kept = make_room(tx, len(encoded) + body.size + ROW_BYTES - counted, limit)
     if not kept:
         outcome, body = Outcome(TaskState.FAILED, failure=NO_ROOM), Stored(0, b"", None)
-        encoded = _encode(outcome)
-    _end(tx, sequence, outcome.state, now, encoded)
+        encoded = _from_outcome(outcome)
     _put(tx, _answer_place(sequence), body)
-    tx.db.execute("UPDATE tasks SET bytes = bytes + ? WHERE sequence = ?", (len(encoded) + body.size, sequence))
-    return True, kept
+    return _end(tx, sequence, outcome.state, now, outcome=encoded, size=len(encoded) + body.size), kept
 
 
-def _end(tx: Transaction, sequence: int, state: TaskState, now: float, outcome: bytes | None = None) -> None:
+def _end(
+    tx: Transaction, sequence: int, state: TaskState, now: float, *, outcome: bytes | None = None, size: int = 0
+) -> StoredTask:
+    """A task has ended; its request is forgotten. `size` is what its outcome counts for."""
     _drop(tx, _request_place(sequence))
-    tx.db.execute(
+    row = tx.db.execute(
         "UPDATE tasks SET method = NULL, target = NULL, headers = NULL, state = ?, completed = ?, outcome = ?,"
-        " bytes = ? WHERE sequence = ?",
-        (state, now, outcome, ROW_BYTES, sequence),
-    )
+        " bytes = ? WHERE sequence = ? RETURNING *",
+        (state, now, outcome, ROW_BYTES + size, sequence),
+    ).fetchone()
+    return to_task(row)
 
 
 # --- ends that no server brings ---------------------------------------------------------------------------------------
@@ -239,14 +270,13 @@ def cancel(tx: Transaction, task_id: str, now: float) -> StoredTask | None:
     return task
 
 
-def expire(tx: Transaction, task_ids: list[str], now: float) -> list[str]:
-    """Those of these tasks that are queued have expired; returns which."""
+def expire(tx: Transaction, task_ids: list[str], now: float) -> list[StoredTask]:
+    """Those of these tasks that are queued have expired; returns them."""
     expired = []
     for task_id in task_ids:
         row = tx.db.execute("SELECT sequence FROM tasks WHERE id = ? AND state = 'queued'", (task_id,)).fetchone()
         if row is not None:
-            _end(tx, row[0], TaskState.EXPIRED, now)
-            expired.append(task_id)
+            expired.append(_end(tx, row[0], TaskState.EXPIRED, now))
     return expired
 
 
@@ -254,10 +284,9 @@ def recover(tx: Transaction, now: float) -> Recovered:
     """What ran is queued again if it may run twice, else it has failed."""
     requeued = tx.db.execute("UPDATE tasks SET state = 'queued' WHERE state = 'running' AND idempotent").rowcount
     interrupted = tx.db.execute("SELECT sequence FROM tasks WHERE state = 'running'").fetchall()
-    outcome = _encode(Outcome(TaskState.FAILED, failure=INTERRUPTED))
-    for (sequence,) in interrupted:
-        _end(tx, sequence, TaskState.FAILED, now, outcome)
-    return Recovered(requeued, len(interrupted))
+    outcome = _from_outcome(Outcome(TaskState.FAILED, failure=INTERRUPTED))
+    failed = [_end(tx, row[0], TaskState.FAILED, now, outcome=outcome, size=len(outcome)) for row in interrupted]
+    return Recovered(requeued, tuple(failed))
 
 
 def purge(tx: Transaction, before: float, long_before: float, at_most: int) -> tuple[int, int]:

@@ -26,7 +26,7 @@ CREATE TABLE tasks (
   id TEXT NOT NULL,
   state TEXT NOT NULL,
   method TEXT,
-  target TEXT,
+  target BLOB,
   headers BLOB,
   identity BLOB NOT NULL,
   route BLOB NOT NULL,

@@ -160,11 +160,13 @@ class SqliteStore:
         """A claimed task is queued again; see `Store.give_back`."""
         return await self._writer.do(lambda tx: operations.give_back(tx, claim.task.task_id, claim.token))
 
-    async def finish(self, claim: Claim, outcome: Outcome, body: Blob | None, *, now: float, limit: int) -> bool:
+    async def finish(
+        self, claim: Claim, outcome: Outcome, body: Blob | None, *, now: float, limit: int
+    ) -> StoredTask | None:
         """A claimed task has ended; see `Store.finish`."""
         task_id, token = claim.task.task_id, claim.token
 
-        async def finish() -> tuple[bool, bool]:
+        async def finish() -> tuple[StoredTask | None, bool]:
             sealed = _NOTHING if body is None else await _seal(body)
             return await self._writer.do(
                 lambda tx: operations.finish(tx, task_id, token, outcome, sealed, now=now, limit=limit)
@@ -176,7 +178,7 @@ class SqliteStore:
         """The client does not want it any more; see `Store.cancel`."""
         return await self._writer.do(lambda tx: operations.cancel(tx, task_id, now))
 
-    async def expire(self, task_ids: list[str], now: float) -> list[str]:
+    async def expire(self, task_ids: list[str], now: float) -> list[StoredTask]:
         """Those of these tasks that were queued have expired; see `Store.expire`."""
         return await self._writer.do(lambda tx: operations.expire(tx, task_ids, now))
 

@@ -17,7 +17,18 @@ from controller.dispatcher.stores.sqlite import SqliteStore
 #: More than any test stores.
 PLENTY = 10**12
 
-WHO = Identity("user_192.0.2.1_1", "192.0.2.1", "192.0.2.1", 1)
+WHO = Identity(
+    user="user_192.0.2.1_1",
+    flow="user_192.0.2.1",
+    network="192.0.2.1",
+    quota="192.0.2.1",
+    ip="192.0.2.1",
+    window=1,
+    name=None,
+    method="ip_time_window",
+    network_weight=1.0,
+    user_weight=1.0,
+)
 
 
 class Shelf:

@@ -13,6 +13,7 @@ from controller.dispatcher.stores.base import (
     Claim,
     Failure,
     Outcome,
+    Request,
     StoredTask,
     TaskState,
 )
@@ -42,7 +43,7 @@ async def claimed(shelf: Any, task_id: str, server: str = "gpu-1", now: float = 
 
 async def finish(shelf: Any, claim: Claim, body: bytes = b"", outcome: Outcome = GOOD, **options: Any) -> bool:
     options = {"now": 60.0, "limit": PLENTY} | options
-    return bool(await shelf.store.finish(claim, outcome, await shelf.blob(body), **options))
+    return await shelf.store.finish(claim, outcome, await shelf.blob(body), **options) is not None
 
 
 async def run(shelf: Any, task_id: str, body: bytes = b"", **options: Any) -> None:
@@ -89,11 +90,24 @@ async def test_the_answer_is_kept_as_it_was(shelf: Any, size: int) -> None:
     assert await shelf.answer("a") == answer
 
 
+async def test_headers_and_targets_that_are_no_text_are_kept_byte_for_byte(shelf: Any) -> None:
+    odd = (("X-Odd", "\udcff\udc80"), ("X-Name", "Jürgen"))
+    await shelf.add("a", request=Request("POST", "/run?\udce9", odd))
+    claim = await shelf.store.claim("a", "gpu-1", 1.0)
+    claim.body.close()
+    assert (claim.request.target, claim.request.headers) == ("/run?\udce9", odd)
+    assert await finish(shelf, claim, outcome=Outcome(TaskState.SUCCEEDED, 200, odd))
+    outcome = (await task(shelf, "a")).outcome
+    assert outcome is not None
+    assert outcome.headers == odd
+
+
 async def test_a_failure_is_kept_with_its_reason(shelf: Any) -> None:
     await shelf.add("a")
     failed = Outcome(TaskState.FAILED, failure=Failure(502, "Server failed", "gpu-1 did not answer"))
-    assert await shelf.store.finish(await claimed(shelf, "a"), failed, None, now=60.0, limit=PLENTY)
-    assert (await task(shelf, "a")).outcome == failed
+    ended = await shelf.store.finish(await claimed(shelf, "a"), failed, None, now=60.0, limit=PLENTY)
+    assert ended == await task(shelf, "a")
+    assert ended.outcome == failed
     assert await shelf.answer("a") == b""
 
 
@@ -207,7 +221,8 @@ async def test_only_queued_tasks_expire(shelf: Any) -> None:
     for name in ("a", "b", "c"):
         await shelf.add(name)
     await claimed(shelf, "b")
-    assert await shelf.store.expire(["a", "b", "c"], 90.0) == ["a", "c"]
+    expired = await shelf.store.expire(["a", "b", "c"], 90.0)
+    assert expired == [await task(shelf, name) for name in "ac"]
     assert [(await task(shelf, name)).state for name in "abc"] == ["expired", "running", "expired"]
     assert (await task(shelf, "a")).completed == 90.0
 
@@ -331,7 +346,7 @@ async def test_what_ran_at_a_crash_is_queued_again_if_it_may_run_twice_and_has_f
     await run(shelf, "done")
     old = [await claimed(shelf, name) for name in ("once", "again")]
     recovered = await shelf.store.recover(99.0)
-    assert (recovered.requeued, recovered.failed) == (1, 1)
+    assert (recovered.requeued, recovered.failed) == (1, (await task(shelf, "once"),))
     assert await shelf.queued() == ["again", "waits"]
     once = await task(shelf, "once")
     assert (once.state, once.completed) == (TaskState.FAILED, 99.0)
