@@ -84,12 +84,12 @@ async def _serve(args: argparse.Namespace) -> int:
         watcher = await _watcher(args, state, stack)
         proxy, health = Proxy(state), HealthChecks(state)
         stack.push_async_callback(proxy.close)
-        state.store = await _store(args, state.metrics)
-        tasks = AsyncTasks(state, proxy.executor)
-        stack.push_async_callback(tasks.close)
         stack.push_async_callback(health.close)
         await _listen(web.AppRunner(make_admin(state, token), access_log=None, shutdown_timeout=1.0), stack,
             (args.admin_host, args.admin_port), "admin")  # fmt: skip
+        state.store = await _store(args, state.metrics)
+        tasks = AsyncTasks(state, proxy.executor)
+        stack.push_async_callback(tasks.close)
         await tasks.recover()
         last = min(LAST_SECONDS, args.grace)
         await _listen(web.ServerRunner(DataServer(state, proxy, tasks), shutdown_timeout=last), stack,

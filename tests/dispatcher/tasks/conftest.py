@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from aiohttp import web
 from controller.dispatcher.stores.sqlite import SqliteStore
 
 ASYNC = {"Prefer": "respond-async"}
+
+Restart = Callable[[], Awaitable[None]]
 
 
 class Gate:
@@ -42,6 +44,15 @@ class Desk:
     def __init__(self, bench: Any) -> None:
         self.bench = bench
 
+    async def open(self, folder: Path) -> "asyncio.Task[None]":
+        """Give the dispatcher a store that lasts; returns what looks after its tasks."""
+        self.bench.state.store = await SqliteStore.open(folder)
+        return asyncio.create_task(self.bench.tasks.run_timers())
+
+    async def close(self, timers: "asyncio.Task[None]") -> None:
+        timers.cancel()
+        await asyncio.gather(timers, return_exceptions=True)
+
     async def hand_in(self, body: Any = "", *, headers: Any = None, **options: Any) -> str:
         """Hand a task in; returns where it is."""
         answer = await self.bench.send(body, headers=ASYNC | (headers or {}), **options)
@@ -71,11 +82,10 @@ class Desk:
 @pytest.fixture
 async def desk(bench: Any, tmp_path: Path) -> AsyncIterator[Desk]:
     """A dispatcher with an SQLite store."""
-    bench.state.store = await SqliteStore.open(tmp_path / "data")
-    timers = asyncio.create_task(bench.tasks.run_timers())
-    yield Desk(bench)
-    timers.cancel()
-    await asyncio.gather(timers, return_exceptions=True)
+    desk = Desk(bench)
+    timers = await desk.open(tmp_path / "data")
+    yield desk
+    await desk.close(timers)
 
 
 @pytest.fixture
@@ -85,3 +95,28 @@ async def gate(bench: Any) -> AsyncIterator[Gate]:
     await bench.upstream(gate)
     yield gate
     gate.let_go(1000)
+
+
+@pytest.fixture
+async def restart(desk: Desk, tmp_path: Path) -> AsyncIterator[Restart]:
+    """Ends the dispatcher, and starts another one with its folder and its servers."""
+    timers: list[asyncio.Task[None]] = []
+    benches: list[Any] = []
+
+    async def again() -> None:
+        old = desk.bench
+        await old.tasks.close()
+        desk.bench = bench = type(old)(tmp_path)
+        benches.append(bench)
+        bench.wall = old.wall
+        bench.spec()
+        await bench.start()
+        timers.append(await desk.open(tmp_path / "data"))
+        await bench.tasks.recover()
+        for spec in old.scheduler.servers:
+            bench.server(spec.spec.name, spec.spec.address)
+
+    yield again
+    for timer, bench in zip(timers, benches, strict=True):
+        await desk.close(timer)
+        await bench.close()

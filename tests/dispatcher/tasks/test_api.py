@@ -473,3 +473,30 @@ async def test_what_is_in_the_store_stands_on_the_admin_port(desk: Any, gate: An
     sample = desk.bench.state.metrics.registry.get_sample_value
     assert sample("haipool_async_tasks", {"state": "queued"}) == 1
     assert sample("haipool_async_stored_bytes") == page["storedBytes"]
+
+
+# --- tasks that go on after their answer ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("success", "succeeded"), ("error", "failed")])
+async def test_a_task_whose_end_is_polled_has_ended_when_its_server_says_so(
+    desk: Any, outcome: str, state: str
+) -> None:
+    history: dict[str, Any] = {}
+
+    async def comfy(request: web.Request) -> web.Response:
+        return web.json_response(history if request.method == "GET" else {"prompt_id": "p1"})
+
+    poll = {"path": "/history/{id}", "idPointer": "/prompt_id", "intervalSeconds": 0.05}
+    poll |= {"failedPointer": "/{id}/status", "failedValues": ["error"]}
+    route = {"name": "prompt", "methods": ["POST"], "pathPrefix": "/prompt", "completion": "Poll", "poll": poll}
+    desk.bench.spec(queue={"routes": [route]})
+    await desk.bench.upstream(comfy)
+    where = await desk.hand_in("x", path="/prompt")
+    await desk.until(where, "running")
+    (await desk.get(where + "/result")).problem(409)
+    history["p1"] = {"status": outcome}
+    task = await desk.until(where, state)
+    assert (task["result"], task["answerStatus"]) == ("available", 200)
+    assert bool(task["failure"]) == (state == "failed")
+    assert json.loads((await desk.get(where + "/result")).body) == {"prompt_id": "p1"}
