@@ -74,8 +74,8 @@ class Scheduler:
         self.total_response = False
         self.started = 0
         self._clock = clock
-        #: The slot of all tasks for which nobody waits: it never comes.
-        self._nobody: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
+        #: The slot of all tasks for which nobody waits: it never comes. None before the first of them.
+        self._nobody: asyncio.Future[Server] | None = None
         self._tasks: dict[str, Task] = {}
         self._numbers: dict[str, int] = {}
         #: Waiting tasks by what limits are counted by.
@@ -113,6 +113,8 @@ class Scheduler:
             age: seconds since it was submitted.
             on_grant: told when it has a slot; then `granted` returns at once.
         """
+        if self._nobody is None:
+            self._nobody = asyncio.get_running_loop().create_future()
         number, submitted = self._number(identity), self._clock() - age
         return self._submit(Task(task_id, identity, number, submitted, self._nobody, on_grant), cost)
 
@@ -253,7 +255,7 @@ class Scheduler:
         server.running.add(task.task_id)
         task.occupied = self._clock()
         if task.grant is self._nobody:
-            task.grant = asyncio.get_running_loop().create_future()
+            task.grant = self._nobody.get_loop().create_future()
         task.grant.set_result(server)
         if task.on_grant is not None:
             on_grant, task.on_grant = task.on_grant, None
