@@ -101,7 +101,7 @@ class AsyncTasks:
         """
         recovered = await self.store.recover(self._state.wall())
         for failed in recovered.failed:
-            self._book(failed, base.INTERRUPTED.detail)
+            self._book(failed, None, base.INTERRUPTED.detail)
         count, known = 0, dict[Identity, Identity]()
         async for page in self.store.queued():
             for task in page:
@@ -179,7 +179,7 @@ class AsyncTasks:
             run.executed = True
             outcome = await self._execute(Job(task, claim.task.route, self.queue, attempts, sink))
             del self._runs[task.task_id]
-            await self._end(attempts, sink, outcome)
+            await self._end(task, attempts, sink, outcome)
         finally:
             attempts.close()
             sink.discard()
@@ -193,7 +193,7 @@ class AsyncTasks:
             detail = "the dispatcher failed on this task; its log has the reason"
             return Outcome("failed", detail, problem(500, "Internal Server Error", detail))
 
-    async def _end(self, attempts: StoredAttempts, sink: StoreSink, outcome: Outcome) -> None:
+    async def _end(self, task: Task, attempts: StoredAttempts, sink: StoreSink, outcome: Outcome) -> None:
         """Tell the store how a task has ended; nothing cuts this off but the end of the process."""
         handle = asyncio.current_task()
         assert handle is not None  # noqa: S101 - this is a coroutine
@@ -202,14 +202,13 @@ class AsyncTasks:
         if outcome.status == "cancelled":
             return  # by the store's own word, or it stays there for the next process
         if outcome.status == "expired":
-            task_id = attempts.claim.task.task_id
-            ended = await insist(lambda: self.store.expire([task_id], self._state.wall()))
+            ended = await insist(lambda: self.store.expire([task.task_id], self._state.wall()))
         else:
             told, body = _told(outcome, sink)
             finished = await self._finish(attempts.claim, told, body)
             ended = [] if finished is None else [finished]
-        for task in ended:
-            self._book(task, outcome.reason)
+        for stored in ended:
+            self._book(stored, task, outcome.reason)
 
     async def _finish(self, claim: base.Claim, outcome: base.Outcome, body: Blob | None) -> StoredTask | None:
         now, limit = self._state.wall(), self.queue.async_tasks.max_stored_bytes
@@ -222,10 +221,18 @@ class AsyncTasks:
                 outcome = base.Outcome(TaskState.FAILED, failure=base.NO_ROOM)
             return await insist(lambda: self.store.finish(claim, outcome, None, now=now, limit=limit))
 
-    def _book(self, task: StoredTask, reason: str | None) -> None:
-        """The one place where a task ends that is in a store."""
-        self._state.metrics.ended[_STATUS[task.state]].inc()
-        logger.debug("task %s: %s%s", task.task_id, task.state, f": {reason}" if reason else "")
+    def _book(self, stored: StoredTask, task: Task | None, reason: str | None) -> None:
+        """The one place where a task ends that is in a store.
+
+        Args:
+            stored: as it has ended.
+            task: what this process knows of it.
+            reason: why that is no success.
+        """
+        status = _STATUS[stored.state]
+        self._state.metrics.ended[status].inc()
+        if self._state.recorder is not None:
+            self._state.recorder.stored_task_ended(stored, task, status, reason)
 
     # --- ends that no server brings ----------------------------------------------------------------------------------
 
@@ -241,13 +248,13 @@ class AsyncTasks:
         before = await self.store.cancel(task_id, self._state.wall())
         if before is None or before.state.ended:
             return before
-        self._state.scheduler.withdraw(task_id)
-        run = self._runs.get(task_id)
+        task, run = self._state.scheduler.withdraw(task_id), self._runs.get(task_id)
         if run is not None and run.handle is not None:
             run.handle.cancel()
             await asyncio.wait([run.handle])
+            task = run.task
         cancelled = replace(before, state=TaskState.CANCELLED, completed=self._state.wall())
-        self._book(cancelled, "its client cancelled it")
+        self._book(cancelled, task, "its client cancelled it")
         self.board.changed(task_id)
         return before
 
@@ -261,8 +268,11 @@ class AsyncTasks:
         """End the tasks that waited too long: by the clock, not only when something happens to be looked at."""
         limit = self.queue.max_wait_seconds
         while late := self._state.scheduler.waiting_longer(limit, at_most=EXPIRED_AT_ONCE):
-            for expired in await self.store.expire([task.task_id for task in late], self._state.wall()):
-                self._book(expired, f"no server was free within {limit} s (queue.maxWaitSeconds)")
+            ended = await self.store.expire([task.task_id for task in late], self._state.wall())
+            here = {task.task_id: task for task in late}
+            for expired in ended:
+                reason = f"no server was free within {limit} s (queue.maxWaitSeconds)"
+                self._book(expired, here[expired.task_id], reason)
                 self.board.changed(expired.task_id)
             for task in late:
                 self._state.scheduler.withdraw(task.task_id)

@@ -13,7 +13,7 @@ from controller.dispatcher.stores.sqlite import SqliteStore
 
 ASYNC = {"Prefer": "respond-async"}
 
-Restart = Callable[[], Awaitable[None]]
+Restart = Callable[..., Awaitable[None]]
 
 
 class Gate:
@@ -103,13 +103,13 @@ async def restart(desk: Desk, tmp_path: Path) -> AsyncIterator[Restart]:
     timers: list[asyncio.Task[None]] = []
     benches: list[Any] = []
 
-    async def again() -> None:
+    async def again(prepare: Callable[[Any], None] = lambda bench: bench.spec()) -> None:
         old = desk.bench
         await old.tasks.close()
         desk.bench = bench = type(old)(tmp_path)
         benches.append(bench)
         bench.wall = old.wall
-        bench.spec()
+        prepare(bench)
         await bench.start()
         timers.append(await desk.open(tmp_path / "data"))
         await bench.tasks.recover()

@@ -1,14 +1,19 @@
 """Asynchronous tasks over the end of a process: what the next one finds, and what must not happen in between."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-Restart = Callable[[], Awaitable[None]]
+from controller.dispatcher.recording import Recorder
+from controller.records.writer import RecordWriter
+
+Restart = Callable[..., Awaitable[None]]
 
 
 async def test_what_waited_waits_again_in_its_old_order(desk: Any, restart: Restart, gate: Any) -> None:
@@ -73,3 +78,46 @@ async def test_a_fault_of_the_dispatcher_ends_the_task_and_is_logged(
     assert failed["failure"]["title"] == "Internal Server Error"
     assert any(record.exc_info for record in caplog.records)
     assert desk.bench.in_flight() == 0
+
+
+async def test_every_end_is_recorded_once_with_what_is_known_of_it(
+    desk: Any, restart: Any, gate: Any, tmp_path: Path
+) -> None:
+    bench = desk.bench
+
+    async def recorded() -> list[dict[str, Any]]:
+        await desk.bench.state.recorder.close()
+        lines = (tmp_path / "logs" / "task_processing_1970-01-01.log").read_bytes().splitlines()
+        return [json.loads(line)["data"] for line in lines]
+
+    def record(bench: Any) -> None:
+        writer = RecordWriter(tmp_path / "logs", types=("task_processing",), wall=lambda: float(bench.wall))
+        clock = asyncio.get_running_loop().time
+        bench.state.recorder = Recorder(writer, "demo", clock=clock, wall=lambda: float(bench.wall))
+        bench.spec(queue={"routes": [{"name": "once", "pathPrefix": "/once", "idempotent": False}]})
+
+    record(bench)
+    done, interrupted = await desk.hand_in("done"), await desk.hand_in("cut", path="/once")
+    called_off, waits = await desk.hand_in("off"), await desk.hand_in("waits")
+    gate.let_go()
+    await desk.until(done, "succeeded")
+    await desk.until(interrupted, "running")
+    await desk.delete(called_off)
+    first = await recorded()
+    assert [(data["task_id"], data["status"], data["server_id"], data["attempts"]) for data in first] == [
+        (done.rpartition("/")[2], "success", "demo-1", 1),
+        (called_off.rpartition("/")[2], "cancelled", None, 0),
+    ]
+    assert (first[0]["client_ip"], first[0]["task_type"], first[1]["start_time"]) == ("127.0.0.1", "task", None)
+    assert first[0]["processing_duration"] >= 0
+
+    await restart(record)
+    bench = desk.bench
+    gate.let_go()
+    await desk.until(waits, "succeeded")
+    later = (await recorded())[2:]
+    assert [(data["status"], data["failure_reason"] is None) for data in later] == [
+        ("failed", False),
+        ("success", True),
+    ]
+    assert (later[0]["server_id"], later[0]["processing_duration"]) == ("demo-1", None), "unknown is not zero"
