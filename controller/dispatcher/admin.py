@@ -79,6 +79,8 @@ def make_admin(state: State, token: AdminToken | None = None) -> web.Application
         """Whether clients may be sent here: the pool is known. Servers do not matter, since tasks can wait."""
         if state.closing:
             return web.Response(status=503, text="shutting down\n")
+        if state.starting:
+            return web.Response(status=503, text="looking through the tasks of before\n")
         if state.view is None:
             return web.Response(status=503, text=f"the GpuPool {state.pool} has not been read yet\n")
         return web.Response(text="ok\n")
@@ -96,7 +98,7 @@ def make_admin(state: State, token: AdminToken | None = None) -> web.Application
 
 def inspect(state: State) -> dict[str, Any]:
     """The queue and the servers as they are now."""
-    scheduler = state.scheduler
+    scheduler, figures = state.scheduler, state.store.figures
     return {
         "pool": state.pool,
         "synced": state.synced,
@@ -119,6 +121,11 @@ def inspect(state: State) -> dict[str, Any]:
             }
             for s in scheduler.servers
         ],
+        "asyncTasks": {
+            "durable": state.store.durable,
+            "storedBytes": figures.bytes,
+            "states": {state.value: count for state, count in figures.tasks.items()},
+        },
         "recentStarts": [_start(start) for start in tuple(scheduler.recent)[-100:]],
     }
 

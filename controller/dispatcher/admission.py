@@ -8,16 +8,23 @@ from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.state import State
 
 
-def refusal(state: State, exchange: Exchange) -> web.Response | None:
-    """The answer to a task that may not queue; None if it may."""
+def refusal(state: State, exchange: Exchange, arriving: tuple[int, int] = (0, 0)) -> web.Response | None:
+    """The answer to a task that may not queue; None if it may.
+
+    Args:
+        state: of the dispatcher.
+        exchange: the request.
+        arriving: tasks that will be in the queue in a moment: in all, and of this client's allowance.
+    """
     scheduler, queue = state.scheduler, exchange.view.spec.queue
     if state.closing:
         return closing(state)
-    if scheduler.waiting >= queue.max_tasks:
+    waiting = scheduler.waiting + arriving[0]
+    if waiting >= queue.max_tasks:
         state.metrics.shed.labels("queue_full").inc()
-        detail = f"{scheduler.waiting} tasks are waiting, queue.maxTasks is {queue.max_tasks}"
-        return problem(429, "Queue full", detail, retry_after=drain_time(scheduler, scheduler.waiting))
-    mine = scheduler.waiting_of(exchange.identity.quota)
+        detail = f"{waiting} tasks are waiting, queue.maxTasks is {queue.max_tasks}"
+        return problem(429, "Queue full", detail, retry_after=drain_time(scheduler, waiting))
+    mine = scheduler.waiting_of(exchange.identity.quota) + arriving[1]
     if mine >= queue.max_tasks_per_user:
         state.metrics.shed.labels("user_cap").inc()
         detail = f"{mine} of your tasks are waiting, queue.maxTasksPerUser is {queue.max_tasks_per_user}"

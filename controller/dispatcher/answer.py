@@ -12,6 +12,18 @@ from controller.dispatcher.servers import Server
 from controller.dispatcher.upstream import Reply
 
 
+class RefusedAnswerError(Exception):
+    """The answer came, but cannot be taken; no other server's would do better.
+
+    Attributes:
+        response: what is answered in its place.
+    """
+
+    def __init__(self, message: str, response: web.Response) -> None:
+        super().__init__(message)
+        self.response = response
+
+
 class Sink(Protocol):
     """Takes one answer. `take` may be called again for another server's as long as `begun` is False."""
 
@@ -30,6 +42,8 @@ class Sink(Protocol):
 
         Raises:
             AnswerBrokeError: the server failed in the middle of it.
+            ServerLostError: so it did, but nothing has left yet.
+            RefusedAnswerError: it cannot be taken.
             ConnectionError: who wanted the answer has gone.
         """
 

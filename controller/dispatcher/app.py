@@ -9,10 +9,13 @@ from aiohttp import web
 
 from controller.dispatcher.forward import Exchange
 from controller.dispatcher.headers import is_websocket
+from controller.dispatcher.prefer import read_preferences
 from controller.dispatcher.problems import problem
 from controller.dispatcher.proxy import Proxy
 from controller.dispatcher.state import State, View
 from controller.dispatcher.strict import admitted
+from controller.dispatcher.tasks.api import TaskApi
+from controller.dispatcher.tasks.lifecycle import AsyncTasks
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +55,10 @@ class _Connection(web.RequestHandler):
 class DataServer(web.Server):
     """The data port's connections. A handler is cancelled when its client goes away."""
 
-    def __init__(self, state: State, proxy: Proxy) -> None:
+    def __init__(self, state: State, proxy: Proxy, tasks: AsyncTasks) -> None:
         self._state = state
         self._proxy = proxy
+        self._tasks = TaskApi(state, proxy, tasks)
         super().__init__(self._handle, handler_cancellation=True)
 
     def __call__(self) -> web.RequestHandler:
@@ -66,7 +70,7 @@ class DataServer(web.Server):
         if isinstance(target, web.Response):
             return target
         if request.path.startswith(RESERVED):
-            return problem(404, "Not found", f"{request.path} is reserved for the dispatcher, which has nothing there")
+            return await self._tasks.handle(request)
         view = self._state.view
         if view is None:
             detail = f"the GpuPool {self._state.pool} has not been read yet; does it exist?"
@@ -75,8 +79,16 @@ class DataServer(web.Server):
         if exchange is None:
             return problem(400, "Unknown client", "the client address of the connection cannot be read")
         if exchange.route.kind == "Task" and not is_websocket(request.method, request.headers):
-            return await self._proxy.task(exchange)
+            return await self._task(exchange)
         return await self._proxy.pass_through(exchange)
+
+    async def _task(self, exchange: Exchange) -> web.StreamResponse:
+        headers = exchange.request.headers
+        if "Prefer" in headers and self._tasks.offered:
+            preferences = read_preferences(headers.getall("Prefer"))
+            if preferences.respond_async:
+                return await self._tasks.accept(exchange, preferences)
+        return await self._proxy.task(exchange)
 
     def _exchange(self, request: web.BaseRequest, target: str, view: View) -> Exchange | None:
         """The request with its user and route; None if the peer has no address."""

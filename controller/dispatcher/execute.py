@@ -7,16 +7,17 @@ retries, limits in time, the release of the slot, and the one place where a task
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 from aiohttp import web
 from msgspec.structs import replace
+from multidict import CIMultiDict
 
 from controller.api.queue import Queue, Route
 from controller.dispatcher import headers
 from controller.dispatcher.admission import closing, drain_time
-from controller.dispatcher.answer import Sink, next_part
+from controller.dispatcher.answer import RefusedAnswerError, Sink, next_part
 from controller.dispatcher.completion import Overheard, Places
 from controller.dispatcher.connections import Connections
 from controller.dispatcher.deadlines import Deadlines
@@ -33,13 +34,34 @@ logger = logging.getLogger(__name__)
 TaskStatus = Literal["success", "failed", "cancelled", "expired"]
 
 
+class UnwantedError(Exception):
+    """The task is not to be run any more: its store says so."""
+
+
+class Attempts(Protocol):
+    """The request of a task that is in a store, which knows of each attempt at it."""
+
+    async def begin(self, server: Server) -> Outgoing:
+        """This server is about to get the task; returns what it gets.
+
+        Raises:
+            UnwantedError: it must not.
+        """
+        ...
+
+    async def failed(self) -> None:
+        """The server that has the task is lost, and it may be given to another one."""
+        ...
+
+
 class Job(msgspec.Struct, frozen=True):
     """A queued task and what running it takes."""
 
     task: Task
     route: Route
     queue: Queue
-    outgoing: Outgoing
+    #: Its request, or where to get it from for each attempt.
+    outgoing: Outgoing | Attempts
     sink: Sink
     #: Called when the whole answer was brought home although the task goes on (`completion: Poll`).
     answered: Callable[[], None] | None = None
@@ -84,7 +106,7 @@ class Executor:
         return self._follower.places
 
     async def run(self, job: Job) -> Outcome:
-        """Wait for the task's turns, run it, and book its end.
+        """Wait for the task's turns, run it, and book its end (where no store does).
 
         Raises:
             asyncio.CancelledError, ConnectionError: who wanted the answer has gone; the task is booked as cancelled.
@@ -92,7 +114,8 @@ class Executor:
         outcome = Outcome("cancelled", "the dispatcher shut down" if self._state.closing else "the client went away")
         try:
             outcome = await self._until_ended(job)
-            if outcome.problem is None and not outcome.broke and not outcome.delivered:
+            brought = outcome.delivered or outcome.broke or outcome.problem is not None
+            if not brought and outcome.status in ("success", "failed"):
                 ended = outcome
                 outcome = Outcome("cancelled", "the client went away during the answer")
                 await job.sink.finish()
@@ -111,15 +134,18 @@ class Executor:
             return Outcome("expired", detail, problem(503, "Waited too long", detail, retry_after=retry_after))
         except ClosingError:
             return Outcome("cancelled", "the dispatcher shut down", closing(self._state))
+        except UnwantedError as error:
+            return Outcome("cancelled", str(error))
         except AnswerBrokeError as error:
             logger.warning("task %s: %s", job.task.task_id, error)
             return Outcome("failed", str(error), broke=True)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
-        """The one place where a task ends."""
-        self._state.metrics.ended[outcome.status].inc()
-        if self._state.recorder is not None:
-            self._state.recorder.task_ended(job.task, job.route, outcome.status, outcome.reason)
+        """The one place where a task ends that somebody waits for. Of others their store says how they have ended."""
+        if isinstance(job.outgoing, Outgoing):
+            self._state.metrics.ended[outcome.status].inc()
+            if self._state.recorder is not None:
+                self._state.recorder.task_ended(job.task, job.route, outcome.status, outcome.reason)
         answered = job.sink.begun and outcome.status in ("success", "failed")
         self._state.scheduler.finish(job.task, answered=answered)
 
@@ -137,7 +163,11 @@ class Executor:
                 if refused is not None:
                     return Outcome("failed", refused, problem(502, "Server failed", refused))
                 self._state.metrics.retries.inc()
+                if not isinstance(job.outgoing, Outgoing):
+                    await job.outgoing.failed()
                 scheduler.retry(task, server)
+            except RefusedAnswerError as error:
+                return Outcome("failed", str(error), error.response)
             except UnsendableError as error:
                 return Outcome("failed", str(error), problem(400, "Malformed request", str(error)))
 
@@ -156,9 +186,12 @@ class Executor:
         try:
             if not scheduler.has(server):
                 raise ServerLostError(f"{server.spec.name} was withdrawn", sent=False)
-            outcome = self._answered(server, job, await self._limited(server, job, self._send(server, job, copy)))
+            outgoing = job.outgoing if isinstance(job.outgoing, Outgoing) else await job.outgoing.begin(server)
+            work = self._send(server, job, outgoing, copy)
+            outcome = self._answered(server, job, await self._limited(server, job, work))
             if job.polled and 200 <= job.sink.status < 300 and outcome.status == "success":
-                outcome = await self._followed(server, job, bytes(copy), began + job.route.timeout_seconds - clock())
+                left = began + job.route.timeout_seconds - clock()
+                outcome = await self._followed(server, job, bytes(copy), asks=outgoing.headers, seconds=left)
             took = clock() - began
             self._state.metrics.duration.observe(took)
             seconds = took if outcome.status == "success" else None
@@ -179,7 +212,9 @@ class Executor:
             return Outcome("failed", late, problem(504, "Task timed out", late))
         return Outcome("failed", f"{server.spec.name} answered with status {job.sink.status}")
 
-    async def _followed(self, server: Server, job: Job, answer: bytes, seconds: float) -> Outcome:
+    async def _followed(
+        self, server: Server, job: Job, answer: bytes, *, asks: CIMultiDict[str], seconds: float
+    ) -> Outcome:
         """Bring the answer home, then wait for the task's end at the server."""
         try:
             await job.sink.finish()
@@ -188,19 +223,18 @@ class Executor:
         if job.answered is not None:
             job.answered()
         assert job.route.poll is not None  # noqa: S101 - the route's own rule
-        asks = job.outgoing.headers
         end = await self._follower.await_end(server, job.route.poll, answer, headers=asks, seconds=seconds)
         if end.reason is not None:
             logger.warning("task %s: %s", job.task.task_id, end.reason)
         return Outcome(end.status, end.reason, delivered=True)
 
-    async def _send(self, server: Server, job: Job, copy: bytearray) -> None:
+    async def _send(self, server: Server, job: Job, outgoing: Outgoing, copy: bytearray) -> None:
         extra = headers.about_task(job.task, server)
         if not job.polled:
-            async with await send(self._connections, server, job.outgoing) as upstream:
+            async with await send(self._connections, server, outgoing) as upstream:
                 await job.sink.take(server, upstream, extra)
             return
-        async with await send(self._connections, server, _readable(job.outgoing)) as upstream:
+        async with await send(self._connections, server, _readable(outgoing)) as upstream:
             overheard = cast("Reply", Overheard(upstream, copy))
             try:
                 await job.sink.take(server, overheard, extra)

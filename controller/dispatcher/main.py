@@ -28,7 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin-token-file", metavar="FILE", help="bearer token that the admin port asks for, probes excepted"
     )
-    parser.add_argument("--spool", metavar="DIR", help="folder for large request bodies (default: the system's)")
+    parser.add_argument("--data", metavar="DIR", help="folder for tasks and bodies; it belongs to one dispatcher only")
+    parser.add_argument(
+        "--store",
+        choices=("memory", "sqlite"),
+        help="where asynchronous tasks are kept; memory: there are none (default: sqlite with --data, else memory)",
+    )
+    parser.add_argument(
+        "--spool", metavar="DIR", help="folder for bodies on their way (default: in --data, else the system's)"
+    )
     parser.add_argument("--logs", metavar="DIR", help="folder for the records of tasks (default: none are written)")
     parser.add_argument(
         "--record-key", metavar="FILE", help="key that hashes addresses in records (default: one kept in --logs)"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from controller.dispatcher.state import State
 
 _WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+_COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
 class DispatcherMetrics:
@@ -50,6 +51,12 @@ class DispatcherMetrics:
             "Share of the most frequent client in the requests of the last ten minutes.",
             registry=self.registry,
         )
+        self.commit = Histogram(
+            "haipool_store_commit_seconds",
+            "Time a commit of asynchronous tasks to disk took, however many it held.",
+            buckets=_COMMIT_BUCKETS,
+            registry=self.registry,
+        )
         #: Ended tasks by status; there from the start, since a rate needs its zero.
         self.ended = {status: self.tasks.labels(status) for status in ("success", "failed", "cancelled", "expired")}
 
@@ -57,6 +64,7 @@ class DispatcherMetrics:
         """Export the state's gauges too."""
         self.dominance.set_function(lambda: state.dominance.share(state.wall()))
         self.registry.register(_StateCollector(state))
+        self.registry.register(_StoreCollector(state))
 
 
 class _StateCollector(Collector):
@@ -86,6 +94,24 @@ class _StateCollector(Collector):
         yield _per_server(names.SERVER_UP, "Found alive.", ((s.spec.name, float(s.up)) for s in servers))
         yield _per_server(
             names.SERVER_DRAINING, "Takes no new tasks.", ((s.spec.name, float(s.spec.draining)) for s in servers)
+        )
+
+
+class _StoreCollector(Collector):
+    """What the store of asynchronous tasks holds."""
+
+    def __init__(self, state: "State") -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        """Its figures as of the last commit."""
+        figures = self._state.store.figures
+        tasks = GaugeMetricFamily("haipool_async_tasks", "Asynchronous tasks in the store.", labels=["state"])
+        for state, count in figures.tasks.items():
+            tasks.add_metric([state.value], count)
+        yield tasks
+        yield GaugeMetricFamily(
+            "haipool_async_stored_bytes", "Bodies and answers in the store of asynchronous tasks.", value=figures.bytes
         )
 
 

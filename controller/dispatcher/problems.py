@@ -19,8 +19,7 @@ def problem(
         retry_after: seconds after which it may go better.
         kind: last part of the problem type; by default the status phrase.
     """
-    slug = kind or HTTPStatus(status).phrase.lower().replace(" ", "-")
-    body = {"type": f"urn:haipool:problem:{slug}", "title": title, "status": status, "detail": detail}
+    body = {"type": kind_of(status, kind), "title": title, "status": status, "detail": detail}
     headers = {} if retry_after is None else {"Retry-After": str(max(1, ceil(retry_after)))}
     return web.Response(
         status=status,
@@ -28,3 +27,9 @@ def problem(
         content_type="application/problem+json",
         headers=headers,
     )
+
+
+def kind_of(status: int, kind: str | None = None) -> str:
+    """The type of a problem: a name, by default made from the status phrase."""
+    slug = kind or HTTPStatus(status).phrase.lower().replace(" ", "-")
+    return f"urn:haipool:problem:{slug}"

@@ -55,7 +55,7 @@ class Proxy:
         refused = declared_too_large(state, exchange) or refusal(state, exchange)
         if refused is not None:
             return unread(request, refused)
-        body = await self._receive(exchange)
+        body = await self.receive(exchange)
         if isinstance(body, web.Response):
             return body
         # The caps again: other bodies arrived while this one did.
@@ -65,7 +65,7 @@ class Proxy:
             return refused
         return await self._run(exchange, body)
 
-    async def _receive(self, exchange: Exchange) -> Body | web.Response:
+    async def receive(self, exchange: Exchange) -> Body | web.Response:
         """The request's whole body, or the answer to one that cannot be had."""
         limit = exchange.view.spec.queue.max_body_bytes
         try:

@@ -5,12 +5,14 @@ import secrets
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from controller.api.queue import Route
 from controller.api.records import Records
 from controller.dispatcher.addresses import KEPT, share_key
+from controller.dispatcher.identity import Identity
 from controller.dispatcher.scheduler import Task
+from controller.dispatcher.stores.base import StoredTask
 from controller.records.addresses import MIN_KEY_BYTES, AddressHash, kept_key
 from controller.records.lines import stamp
 from controller.records.task import Status, TaskRecord
@@ -78,20 +80,61 @@ class Recorder:
             return self._makeshift
 
     def task_ended(self, task: Task, route: Route, status: Status, reason: str | None) -> None:
-        """Write the record of a task. It never fails and never waits.
+        """Write the record of a task that somebody waited for. It never fails and never waits.
 
         Wall times are counted back from now: a wall clock that was set meanwhile changes no duration.
         """
         now, ended = self._wall(), self._clock()
         submitted = now - (ended - task.submitted)
         wait = None if task.started is None else task.started - task.submitted
-        identity, place = task.identity, task.place
+        place = task.place
+        self._append(
+            _Times(submitted, None if wait is None else submitted + wait, now),
+            task.identity,
+            route,
+            task_id=task.task_id,
+            server_id=None if place is None else place.name,
+            region=None if place is None else place.region or None,
+            gpu_type=None if place is None else place.bundle or None,
+            processing_duration=None if wait is None else round(task.used, 6),
+            status=status,
+            failure_reason=reason,
+            attempts=task.attempts,
+        )
+
+    def stored_task_ended(self, stored: StoredTask, task: Task | None, status: Status, reason: str | None) -> None:
+        """Write the record of a task of a store; see `task_ended`.
+
+        Args:
+            stored: as it has ended.
+            task: what this process knows of it; None: it ended between two processes.
+            status: how it ended.
+            reason: why that is no success.
+        """
+        place = None if task is None else task.place
+        started = stored.started is not None
+        self._append(
+            _Times(stored.submitted, stored.started, stored.completed or self._wall()),
+            stored.identity,
+            stored.route,
+            task_id=stored.task_id,
+            server_id=stored.servers[-1] if stored.servers else None,
+            region=None if place is None else place.region or None,
+            gpu_type=None if place is None else place.bundle or None,
+            # How long it kept a server busy before the last restart, nobody knows.
+            processing_duration=round(task.used, 6) if started and task is not None else None,
+            status=status,
+            failure_reason=reason,
+            attempts=stored.attempts,
+        )
+
+    def _append(self, times: "_Times", identity: Identity, route: Route, **fields: Any) -> None:
         ip, network, user = identity.ip, network_of(identity.ip), identity.user
         if self._hash is not None:
             user = f"user_{self._hash(ip)}{user.removeprefix(f'user_{ip}')}"
             ip, network = self._hash(ip), self._hash(network)
+        started = times.started
         record = TaskRecord(
-            task_id=task.task_id,
             pool=self._pool,
             task_type=route.name,
             cost=route.cost,
@@ -100,23 +143,30 @@ class Recorder:
             client_ip=ip,
             network=network,
             time_window=identity.window,
-            server_id=None if place is None else place.name,
-            region=None if place is None else place.region or None,
-            gpu_type=None if place is None else place.bundle or None,
-            submit_time=stamp(submitted),
-            start_time=None if wait is None else stamp(submitted + wait),
-            complete_time=stamp(now),
-            processing_duration=None if wait is None else round(task.used, 6),
-            wait_duration=None if wait is None else round(wait, 6),
-            response_duration=round(ended - task.submitted, 6),
-            status=status,
-            failure_reason=reason,
-            attempts=task.attempts,
+            submit_time=stamp(times.submitted),
+            start_time=None if started is None else stamp(started),
+            complete_time=stamp(times.ended),
+            wait_duration=None if started is None else _between(times.submitted, started),
+            response_duration=_between(times.submitted, times.ended),
             gpu_percent=None,
             gpu_memory_percent=None,
+            **fields,
         )
-        self.writer.append("task_processing", now, record)
+        self.writer.append("task_processing", times.ended, record)
 
     async def close(self) -> None:
         """Have everything on the disk, if that takes no longer than `CLOSE_SECONDS`."""
         await asyncio.to_thread(self.writer.close, CLOSE_SECONDS)
+
+
+class _Times(NamedTuple):
+    """Unix seconds."""
+
+    submitted: float
+    started: float | None
+    ended: float
+
+
+def _between(start: float, end: float) -> float:
+    """Seconds; a wall clock that was set back in the meantime makes none of them negative."""
+    return max(0.0, round(end - start, 6))

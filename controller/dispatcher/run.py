@@ -25,6 +25,11 @@ from controller.dispatcher.proxy import Proxy
 from controller.dispatcher.recording import Recorder
 from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.state import State
+from controller.dispatcher.stores.base import Store
+from controller.dispatcher.stores.errors import StoreError
+from controller.dispatcher.stores.memory import MemoryStore
+from controller.dispatcher.stores.sqlite import SqliteStore
+from controller.dispatcher.tasks.lifecycle import AsyncTasks
 from controller.dispatcher.watcher import FileWatcher, PoolWatcher
 from controller.kube.client import KubeClient
 from controller.kube.connect import ConnectError, load
@@ -52,7 +57,7 @@ def run_dispatcher(args: argparse.Namespace) -> int:
     )
     try:
         return uvloop.run(_serve(args))
-    except (ConnectError, ValueError, OSError) as error:
+    except (ConnectError, StoreError, ValueError, OSError) as error:
         raise CommandError(str(error)) from error
 
 
@@ -62,7 +67,8 @@ async def _serve(args: argparse.Namespace) -> int:
         scheduler=Scheduler(asyncio.get_running_loop().time),
         metrics=DispatcherMetrics(),
         wall=time.time,
-        spool=Path(args.spool) if args.spool else None,
+        spool=_spool(args),
+        starting=True,
         started_at=time.time(),
     )
     state.metrics.attach(state)
@@ -81,16 +87,23 @@ async def _serve(args: argparse.Namespace) -> int:
         stack.push_async_callback(health.close)
         await _listen(web.AppRunner(make_admin(state, token), access_log=None, shutdown_timeout=1.0), stack,
             (args.admin_host, args.admin_port), "admin")  # fmt: skip
+        state.store = await _store(args, state.metrics)
+        tasks = AsyncTasks(state, proxy.executor)
+        stack.push_async_callback(tasks.close)
+        await tasks.recover()
         last = min(LAST_SECONDS, args.grace)
-        await _listen(web.ServerRunner(DataServer(state, proxy), shutdown_timeout=last), stack,
+        await _listen(web.ServerRunner(DataServer(state, proxy, tasks), shutdown_timeout=last), stack,
             (args.host, args.port), "data")  # fmt: skip
+        state.starting = False
         signals = _signals()
         lasting = (watcher, health, *key_files)
-        jobs = [asyncio.create_task(job) for job in (*(each.run() for each in lasting), _sweep(state))]
+        runs = (*(each.run() for each in lasting), tasks.run_timers(), _sweep(state))
+        jobs = [asyncio.create_task(job) for job in runs]
         try:
             await _first(signals.get(), jobs)
-            await _wind_down(state, proxy, args.grace, signals, jobs)
+            await _wind_down(state, proxy, tasks, grace=args.grace, signals=signals, jobs=jobs)
         finally:
+            tasks.end_streams()
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
@@ -106,6 +119,28 @@ def _recorder(args: argparse.Namespace, state: State) -> Recorder | None:
     writer = RecordWriter(Path(args.logs), types=("task_processing",), wall=state.wall)
     state.metrics.registry.register(RecordsCollector(writer))
     return Recorder(writer, state.pool, clock=asyncio.get_running_loop().time, wall=state.wall, key=key)
+
+
+def _spool(args: argparse.Namespace) -> Path | None:
+    """The folder for bodies on their way; None: the system's."""
+    if args.spool or not args.data:
+        return Path(args.spool) if args.spool else None
+    folder = Path(args.data) / "spool"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+async def _store(args: argparse.Namespace, metrics: DispatcherMetrics) -> Store:
+    """Where asynchronous tasks are kept.
+
+    Raises:
+        StoreError, ValueError: it cannot be had.
+    """
+    if (args.store or ("sqlite" if args.data else "memory")) == "memory":
+        return MemoryStore()
+    if not args.data:
+        raise ValueError("--store sqlite needs a folder: name it with --data")
+    return await SqliteStore.open(Path(args.data), metrics.commit.observe)
 
 
 async def _watcher(args: argparse.Namespace, state: State, stack: AsyncExitStack) -> PoolWatcher | FileWatcher:
@@ -148,15 +183,22 @@ async def _first(wanted: Coroutine[Any, Any, object], jobs: Sequence["asyncio.Ta
 
 
 async def _wind_down(
-    state: State, proxy: Proxy, grace: float, signals: "asyncio.Queue[int]", jobs: Sequence["asyncio.Task[None]"]
+    state: State,
+    proxy: Proxy,
+    tasks: AsyncTasks,
+    *,
+    grace: float,
+    signals: "asyncio.Queue[int]",
+    jobs: Sequence["asyncio.Task[None]"],
 ) -> None:
-    """Send away what waits, and let what runs come to its end.
+    """Send away what waits, or leave it in its store, and let what runs come to its end.
 
     Both ports stay open meanwhile: the operator goes on reading what is in flight, and who comes too late is told so.
     A second signal ends the patience.
     """
     state.closing = True
     state.scheduler.shut_out()
+    tasks.board.all_changed()
     logger.info("shutting down: running tasks get %g s", grace)
     hurry = asyncio.create_task(signals.get())
     try:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from controller.dispatcher.fairqueue import FairQueue, Ticket
@@ -33,7 +33,10 @@ class Task:
     #: Number of this task among its user's, from 1.
     number: int
     submitted: float
+    #: The slot, once there is one.
     grant: "asyncio.Future[Server]"
+    #: Told of the first slot, where nobody waits. Such a task is in a store, and outlives this process.
+    on_grant: "Callable[[Task], None] | None" = None
     started: float | None = None
     #: Number of this start among all, from 1.
     start_number: int = 0
@@ -41,7 +44,8 @@ class Task:
     occupied: float = 0.0
     #: Seconds it kept servers busy, all attempts together.
     used: float = 0.0
-    tried: set[str] = field(default_factory=set)
+    #: Servers that failed it. Never changed in place: almost all tasks share the empty one.
+    tried: frozenset[str] = frozenset()
     #: Servers it was given to, and the last of them.
     attempts: int = 0
     place: ServerSpec | None = None
@@ -70,6 +74,8 @@ class Scheduler:
         self.total_response = False
         self.started = 0
         self._clock = clock
+        #: The slot of all tasks for which nobody waits: it never comes. None before the first of them.
+        self._nobody: asyncio.Future[Server] | None = None
         self._tasks: dict[str, Task] = {}
         self._numbers: dict[str, int] = {}
         #: Waiting tasks by what limits are counted by.
@@ -85,21 +91,45 @@ class Scheduler:
     # --- admission -----------------------------------------------------------------------------------------------
 
     def submit(self, task_id: str, identity: Identity, *, cost: float = 1.0) -> Task:
-        """Queue a task. Its body is here already: a slow client must not hold a slot.
+        """Queue a task for which somebody waits. Its body is here already: a slow client must not hold a slot.
 
         Args:
             task_id: unique among all tasks.
             identity: whose it is.
             cost: turns it counts for.
         """
-        now, user, quota = self._clock(), identity.user, identity.quota
-        number = self._numbers[user] = self._numbers.get(user, 0) + 1
-        task = Task(task_id, identity, number, now, asyncio.get_running_loop().create_future())
-        self._tasks[task_id] = task
+        grant = asyncio.get_running_loop().create_future()
+        return self._submit(Task(task_id, identity, self._number(identity), self._clock(), grant), cost)
+
+    def submit_stored(
+        self, task_id: str, identity: Identity, *, cost: float, age: float, on_grant: Callable[[Task], None]
+    ) -> Task:
+        """Queue a task that is in a store. Very many may wait: each costs its place, and nothing that waits for it.
+
+        Args:
+            task_id: unique among all tasks.
+            identity: whose it is.
+            cost: turns it counts for.
+            age: seconds since it was submitted.
+            on_grant: told when it has a slot; then `granted` returns at once.
+        """
+        if self._nobody is None:
+            self._nobody = asyncio.get_running_loop().create_future()
+        number, submitted = self._number(identity), self._clock() - age
+        return self._submit(Task(task_id, identity, number, submitted, self._nobody, on_grant), cost)
+
+    def _number(self, identity: Identity) -> int:
+        number = self._numbers[identity.user] = self._numbers.get(identity.user, 0) + 1
+        return number
+
+    def _submit(self, task: Task, cost: float) -> Task:
+        identity = task.identity
+        self._tasks[task.task_id] = task
         self.idle.clear()
         weights = identity.network_weight, identity.user_weight
-        self.queue.push(Ticket(task_id, identity.network, user, now, cost, *weights, identity.flow))
-        self._quotas[quota] = self._quotas.get(quota, 0) + 1
+        who = identity.network, identity.user
+        self.queue.push(Ticket(task.task_id, *who, task.submitted, cost, *weights, identity.flow))
+        self._quotas[identity.quota] = self._quotas.get(identity.quota, 0) + 1
         self.pump()
         return task
 
@@ -117,6 +147,31 @@ class Scheduler:
         left = self._quotas.pop(quota) - 1
         if left:
             self._quotas[quota] = left
+
+    def withdraw(self, task_id: str) -> Task | None:
+        """Take out a task that waits, and for which nobody waits; None if there is no such task (any more)."""
+        task = self._tasks.get(task_id)
+        if task is None or task.grant is not self._nobody:
+            return None
+        self._unqueue(task)
+        self.finish(task, answered=False)
+        return task
+
+    def abandon(self, task: Task) -> None:
+        """A task that was told of its slot will not run after all."""
+        self._give_back(task)
+        self.finish(task, answered=False)
+
+    def waiting_longer(self, than: float, *, at_most: int) -> list[Task]:
+        """Tasks that wait longer than so many seconds, and for which nobody waits; oldest first, the first few."""
+        latest, found = self._clock() - than, list[Task]()
+        for ticket in self.queue:
+            if ticket.submitted > latest or len(found) >= at_most:
+                break
+            task = self._tasks[ticket.task_id]
+            if task.grant is self._nobody:
+                found.append(task)
+        return found
 
     def forget_users(self, keep: Callable[[str], bool]) -> None:
         """Drop the counters of users whose window is over and who have nothing waiting."""
@@ -199,7 +254,12 @@ class Scheduler:
         task.place = server.spec
         server.running.add(task.task_id)
         task.occupied = self._clock()
+        if task.grant is self._nobody:
+            task.grant = self._nobody.get_loop().create_future()
         task.grant.set_result(server)
+        if task.on_grant is not None:
+            on_grant, task.on_grant = task.on_grant, None
+            on_grant(task)
 
     def release(self, task: Task, server: Server, *, seconds: float | None) -> None:
         """The task left its slot.
@@ -235,12 +295,12 @@ class Scheduler:
 
     def retry(self, task: Task, failed: Server) -> None:
         """Let a started task have another server, ahead of the queue; await `granted` again."""
-        task.tried.add(failed.spec.name)
+        task.tried |= {failed.spec.name}
         task.grant = asyncio.get_running_loop().create_future()
         self._ahead.append(task)
         self.pump()
 
-    def can_retry(self, tried: set[str]) -> bool:
+    def can_retry(self, tried: Collection[str]) -> bool:
         """Whether there is a usable server besides these."""
         return any(s.usable and s.spec.name not in tried for s in self.servers)
 
@@ -269,6 +329,12 @@ class Scheduler:
         """Tasks that wait: for their turn, or for another server after theirs failed."""
         return len(self.queue) + len(self._ahead)
 
+    def elapsed(self) -> list[float]:
+        """How long each running task has had its slot, seconds."""
+        now = self._clock()
+        running = (self._tasks.get(task_id) for server in self.servers for task_id in server.running)
+        return [now - task.occupied for task in running if task is not None]
+
     def mean_response(self) -> float:
         """The mean response as scaling reads it."""
         now = self._clock()
@@ -283,9 +349,11 @@ class Scheduler:
         return longest_wait(submitted, self._clock())
 
     def shut_out(self) -> None:
-        """Refuse everything that still waits; what runs goes on."""
+        """Refuse everything that still waits, or leave it in its store; what runs goes on."""
         for task in list(self._tasks.values()):
-            if not task.grant.done():
+            if task.grant is self._nobody:
+                self.withdraw(task.task_id)
+            elif not task.grant.done():
                 task.grant.set_exception(ClosingError())
                 self._unqueue(task)
         self._ahead.clear()

@@ -3,22 +3,19 @@
 A slow client then never holds a GPU, and a task whose server died can be sent again.
 """
 
-import asyncio
-import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import IO, Final, TypeVar
+from typing import IO, Final
 
 from aiohttp import StreamReader
+
+from controller.dispatcher.files import chunks, in_thread, write_all
 
 #: Bodies up to this stay in memory; a prompt does, an uploaded image may not.
 MEMORY_BYTES: Final = 1024 * 1024
 #: All bodies in memory together; further ones go to disk however small they are.
 MEMORY_TOTAL_BYTES: Final = 256 * 1024 * 1024
-CHUNK_BYTES: Final = 256 * 1024
-
-T = TypeVar("T")
 
 
 class BodyTooLargeError(Exception):
@@ -93,7 +90,7 @@ class Body:
             self._spool.in_memory += len(chunk)
             return
         try:
-            await _in_thread(lambda: self._spill(chunk))
+            await in_thread(lambda: self._spill(chunk))
         except OSError as error:
             folder = self._spool.folder or tempfile.gettempdir()
             raise SpoolError(f"a request body cannot be kept in {folder}: {error}") from error
@@ -102,18 +99,12 @@ class Body:
     def _spill(self, chunk: bytes) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self._spool.folder, buffering=0)  # noqa: SIM115 - closed with the body
-            self._write(bytes(self._memory))
-        self._write(chunk)
-
-    def _write(self, data: bytes) -> None:
-        assert self._file is not None  # noqa: S101 - opened by the only caller
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+            write_all(self._file.fileno(), self._memory)
+        write_all(self._file.fileno(), chunk)
 
     def payload(self) -> bytes | AsyncIterator[bytes]:
         """The body for one request: bytes, or chunks read from disk."""
-        return bytes(self._memory) if self._file is None else _chunks(self._file)
+        return bytes(self._memory) if self._file is None else chunks(self._file.fileno())
 
     def close(self) -> None:
         """Give memory and disk back."""
@@ -124,30 +115,3 @@ class Body:
     def _drop_memory(self) -> None:
         self._spool.in_memory -= len(self._memory)
         self._memory = bytearray()
-
-
-async def _chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
-    """A file from its start.
-
-    By its own descriptor and offset, since the request of an attempt that failed may still be reading when the next
-    attempt begins, or when the body is closed.
-    """
-    own, offset = os.dup(file.fileno()), 0
-    try:
-        while chunk := await _in_thread(lambda: os.pread(own, CHUNK_BYTES, offset)):  # noqa: B023 - used at once
-            yield chunk
-            offset += len(chunk)
-    finally:
-        os.close(own)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a thread, to its end: a cancelled caller would else close the file under a running thread."""
-    job = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        await asyncio.wait([job])
-        if not job.cancelled():
-            job.exception()
-        raise

@@ -14,6 +14,8 @@ from controller.dispatcher.recording import Recorder
 from controller.dispatcher.routes import RouteTable
 from controller.dispatcher.routesets import keeps_networks_together
 from controller.dispatcher.scheduler import Scheduler
+from controller.dispatcher.stores.base import Store
+from controller.dispatcher.stores.memory import MemoryStore
 from controller.scaling.readings import window_origin
 
 
@@ -56,6 +58,8 @@ class State:
     view: View | None = None
     #: Whether pool and servers are as the API server has them.
     synced: bool = False
+    #: Whether what an earlier process left is still being looked through; the data port is not open yet.
+    starting: bool = False
     closing: bool = False
     started_at: float = field(default=0.0)
     #: The API keys that tell users apart; none without `--api-keys`.
@@ -64,6 +68,8 @@ class State:
     dominance: Dominance = field(default_factory=Dominance)
     #: None: this process writes no records.
     recorder: Recorder | None = None
+    #: Where asynchronous tasks are.
+    store: Store = field(default_factory=MemoryStore)
 
     def take_keys(self, keys: ApiKeys) -> None:
         """Tell users apart by these keys from now on."""

@@ -23,6 +23,7 @@ from controller.dispatcher.proxy import Proxy
 from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.servers import ServerSpec
 from controller.dispatcher.state import State, View
+from controller.dispatcher.tasks.lifecycle import AsyncTasks
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -65,6 +66,7 @@ class Bench:
         )
         self.state.metrics.attach(self.state)
         self.proxy = Proxy(self.state)
+        self.tasks = AsyncTasks(self.state, self.proxy.executor)
         self.url = ""
         self.admin_url = ""
         self._runners: list[web.BaseRunner] = []
@@ -74,7 +76,7 @@ class Bench:
 
     async def start(self) -> None:
         """Open both ports."""
-        data = web.ServerRunner(DataServer(self.state, self.proxy), shutdown_timeout=1)
+        data = web.ServerRunner(DataServer(self.state, self.proxy, self.tasks), shutdown_timeout=1)
         admin = web.AppRunner(make_admin(self.state), access_log=None, shutdown_timeout=1)
         self.url, self.admin_url = await self._listen(data), await self._listen(admin)
         self.state.synced = True
@@ -162,8 +164,10 @@ class Bench:
         """Everything ends."""
         for session in self._sessions.values():
             await session.close()
+        self.tasks.end_streams()
         for runner in self._runners:
             await runner.cleanup()
+        await self.tasks.close()
         await self.proxy.close()
         for server in self._upstreams:
             await server.close()

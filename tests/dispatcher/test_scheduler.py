@@ -264,6 +264,56 @@ async def test_users_of_past_windows_are_forgotten_unless_they_wait(scheduler: S
 # --- everything at once --------------------------------------------------------------------------------------------
 
 
+# --- tasks in a store: nobody waits for them ------------------------------------------------------------------------
+
+
+async def test_a_task_in_a_store_has_its_turn_like_any_other_and_is_told_of_its_slot_once(scheduler: Scheduler) -> None:
+    told: list[str] = []
+    for name, user in (("a1", "A"), ("a2", "A"), ("b1", "B")):
+        scheduler.submit_stored(name, who(user, user), cost=1.0, age=5.0, on_grant=lambda t: told.append(t.task_id))
+    between = submit(scheduler, "c1", "C")
+    assert scheduler.oldest_age() == 5.0
+    scheduler.update_servers([spec()])
+    for _ in range(3):
+        task = next(t for t in scheduler._tasks.values() if t.grant.done())
+        if task is between:
+            told.append("c1")
+        scheduler.release(task, await scheduler.granted(task, 10), seconds=1.0)
+        scheduler.finish(task, answered=True)
+    assert told == ["a1", "b1", "c1", "a2"]
+    scheduler.abandon(scheduler._tasks["a2"])
+    assert scheduler.idle.is_set()
+
+
+async def test_only_a_task_for_which_nobody_waits_can_be_withdrawn(scheduler: Scheduler) -> None:
+    stored = scheduler.submit_stored("stored", who("A", "A"), cost=1.0, age=0.0, on_grant=lambda _: None)
+    waited = submit(scheduler, "waited")
+    assert scheduler.withdraw("waited") is None
+    assert scheduler.withdraw("stored") is stored
+    assert scheduler.withdraw("stored") is None
+    assert scheduler.waiting_of("A") == 1
+    scheduler.update_servers([spec()])
+    scheduler.abandon(waited)
+
+
+async def test_tasks_in_a_store_that_wait_too_long_are_found_oldest_first(scheduler: Scheduler) -> None:
+    for number, age in enumerate((50.0, 40.0, 30.0, 5.0)):
+        scheduler.submit_stored(str(number), who("A", "A"), cost=1.0, age=age, on_grant=lambda _: None)
+    late = scheduler.waiting_longer(20.0, at_most=2)
+    assert [task.task_id for task in late] == ["0", "1"]
+    assert [task.task_id for task in scheduler.waiting_longer(20.0, at_most=10)] == ["0", "1", "2"]
+    scheduler.shut_out()
+
+
+async def test_at_the_end_tasks_in_a_store_are_left_to_it(scheduler: Scheduler) -> None:
+    told: list[Task] = []
+    scheduler.submit_stored("stored", who("A", "A"), cost=1.0, age=0.0, on_grant=told.append)
+    scheduler.shut_out()
+    assert scheduler.idle.is_set()
+    scheduler.update_servers([spec()])
+    assert told == []
+
+
 @dataclass
 class Client:
     """A request as the proxy runs it."""
@@ -303,9 +353,27 @@ class Machine(RuleBasedStateMachine):
 
     async def _life(self, client_number: int, user: str, limit: float) -> str:
         """What `Proxy` does with a task."""
+        task = self.clients[client_number].task = self.scheduler.submit(f"t{client_number}", who(user, user[0]))
+        return await self._run(client_number, task, limit)
+
+    async def _stored_life(self, client_number: int, user: str, limit: float) -> str:
+        """What becomes of a task in a store: nobody waits for it before it has a slot."""
+        told, name = asyncio.Event(), f"t{client_number}"
+        task = self.clients[client_number].task = self.scheduler.submit_stored(
+            name, who(user, user[0]), cost=1.0, age=0.0, on_grant=lambda _: told.set()
+        )
+        try:
+            await told.wait()
+        except asyncio.CancelledError:
+            if self.scheduler.withdraw(name) is None:
+                self.scheduler.abandon(task)
+            raise
+        assert task.grant.done()
+        return await self._run(client_number, task, limit)
+
+    async def _run(self, client_number: int, task: Task, limit: float) -> str:
         client = self.clients[client_number]
         scheduler = self.scheduler
-        task = client.task = scheduler.submit(f"t{client_number}", who(user, user[0]))
         try:
             while True:
                 server = await scheduler.granted(task, limit)
@@ -340,13 +408,13 @@ class Machine(RuleBasedStateMachine):
         if not client.fate.done():
             client.fate.set_result(how)
 
-    @rule(user=st.sampled_from(["A1", "A2", "B1", "C1"]), limit=st.sampled_from([5.0, 1000.0]))
-    def submit(self, user: str, limit: float) -> None:
+    @rule(user=st.sampled_from(["A1", "A2", "B1", "C1"]), limit=st.sampled_from([5.0, 1000.0]), stored=st.booleans())
+    def submit(self, user: str, limit: float, stored: bool) -> None:
         number = len(self.clients)
         fate = self.loop.create_future()
 
         async def live() -> str:
-            return await self._life(number, user, limit)
+            return await (self._stored_life if stored else self._life)(number, user, limit)
 
         self.clients.append(Client(self.loop.create_task(live()), fate))
         self.settled = False

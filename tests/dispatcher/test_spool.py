@@ -11,7 +11,7 @@ from aiohttp.base_protocol import BaseProtocol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.dispatcher import spool as module
+from controller.dispatcher import files as module
 from controller.dispatcher.spool import MEMORY_BYTES, Body, BodyTooLargeError, Spool, SpoolError
 
 

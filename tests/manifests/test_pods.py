@@ -131,9 +131,11 @@ class TestDispatcher:
         assert grace >= self.options(dispatcher).grace + 60
         assert self.options(dispatcher).grace >= Route(name="any").timeout_seconds
 
-    def test_large_bodies_go_to_the_volume(self, dispatcher: Object) -> None:
+    def test_tasks_and_bodies_go_to_the_volume(self, dispatcher: Object) -> None:
         mounts = [mount["mountPath"] for mount in only_container(dispatcher)["volumeMounts"]]
-        assert self.options(dispatcher).spool in mounts
+        options = self.options(dispatcher)
+        assert options.data in mounts
+        assert (options.store, options.spool) == (None, None), "both follow from --data"
 
     def test_its_records_go_to_the_volume_and_outlive_the_pod(self, dispatcher: Object) -> None:
         (claim,) = dispatcher["spec"]["volumeClaimTemplates"]

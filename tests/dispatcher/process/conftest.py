@@ -8,10 +8,12 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -155,3 +157,16 @@ async def launch() -> AsyncIterator[Callable[..., Awaitable[Dispatcher]]]:
             return dispatcher
 
         yield start
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[..., str]:
+    """Writes a servers file for these servers."""
+
+    def write(*servers: Any, **spec: Any) -> str:
+        entries = [{"name": f"gpu-{n}", "address": server.url} for n, server in enumerate(servers)]
+        path = tmp_path / "servers.yaml"
+        path.write_text(yaml.safe_dump({"servers": entries, "spec": spec}), encoding="utf-8")
+        return str(path)
+
+    return write

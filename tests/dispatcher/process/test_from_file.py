@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
 from controller.api import metrics
 from controller.operator.scrape import parse
@@ -18,19 +17,6 @@ pytestmark = pytest.mark.processes
 
 Launch = Callable[..., Awaitable[Any]]
 Start = Callable[[], Awaitable[Any]]
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Callable[..., str]:
-    """Writes a servers file for these servers."""
-
-    def write(*servers: Any, **spec: Any) -> str:
-        entries = [{"name": f"gpu-{n}", "address": server.url} for n, server in enumerate(servers)]
-        path = tmp_path / "servers.yaml"
-        path.write_text(yaml.safe_dump({"servers": entries, "spec": spec}), encoding="utf-8")
-        return str(path)
-
-    return write
 
 
 async def started(gpu: Any, count: int) -> None:
