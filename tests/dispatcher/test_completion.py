@@ -2,15 +2,22 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from controller.api.queue import Poll
+from controller.dispatcher.answer import next_part
 from controller.dispatcher.completion import LONGEST_ID, End, Places, ended, mentions, pointed, task_id
+from controller.dispatcher.execute import Job
+from controller.dispatcher.forward import Outgoing
+from controller.dispatcher.identity import Identity
 from controller.dispatcher.routesets import COMFYUI
 from controller.dispatcher.servers import Server, ServerSpec
+from controller.dispatcher.upstream import Reply
 
 _POLL = COMFYUI[0].poll
 assert _POLL is not None
@@ -356,6 +363,37 @@ async def test_the_end_of_the_dispatcher_waits_for_it_and_then_gives_it_up(bench
     await bench.proxy.close()
     assert bench.scheduler.idle.is_set()
     assert counted(bench, "cancelled") == 1
+
+
+class Kept:
+    """A sink that keeps the answer, as a store does."""
+
+    def __init__(self) -> None:
+        self.begun, self.status, self.body, self.finished = False, 0, b"", 0
+
+    async def take(self, server: Server, upstream: Reply, extra: Mapping[str, str]) -> None:
+        self.begun, self.status = True, upstream.status
+        while part := await next_part(server, upstream):
+            self.body += part
+
+    async def finish(self) -> None:
+        self.finished += 1
+
+
+async def test_whoever_runs_such_a_task_without_a_client_waits_for_its_end(bench: Any, jobs: Jobs) -> None:
+    """As asynchronous tasks do: the result is the server's answer, and it is there once the work is done."""
+    user = Identity("u_1", "u", "n", "n", "192.0.2.1", 1, None, "ip_time_window", 1.0, 1.0)
+    queue, headers = bench.state.view.spec.queue, CIMultiDict({"Host": "h"})
+    sent, sink = Outgoing("POST", "/run", headers, lambda: b"a", 1, repeatable=True), Kept()
+    job = Job(bench.scheduler.submit("t-1", user), queue.routes[0], queue, sent, sink)
+    running = asyncio.create_task(bench.proxy.executor.run(job))
+    await bench.until(lambda: len(jobs.looks) >= 2)
+    assert not running.done()
+    assert json.loads(sink.body) == {"id": "a"}
+    jobs.end("a")
+    outcome = await running
+    assert (outcome.status, outcome.problem) == ("success", None)
+    assert sink.finished == 1
 
 
 async def test_whoever_asks_after_a_task_is_led_to_its_server(bench: Any) -> None:
