@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from tests.bench import memory, proxying, queueing, report
+from tests.bench import memory, proxying, queueing, report, storing
 from tests.bench.processes import ROOT, BenchError
 
-PARTS: Final = ("throughput", "latency", "queue", "memory", "idle")
+PARTS: Final = ("throughput", "latency", "queue", "memory", "stores", "idle")
 #: A machine with more than this to do beside the benchmark makes absolute figures doubtful.
 BUSY: Final = 0.5
 
@@ -28,6 +28,7 @@ parts:
   latency     the same over one connection, less what the server takes without a proxy between
   queue       microseconds to queue and pick a task with 10 to 100 000 users
   memory      a scheduler that holds 1 000 000 tasks (takes 1.3 GB)
+  stores      asynchronous tasks that the stores acknowledge a second; SQLite on the disk under build/
   idle        a dispatcher that does nothing
 
 examples:
@@ -95,6 +96,9 @@ def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> tuple[d
         figures |= found
     if "memory" in options.only:
         found, raw["memory"] = memory.measure_queued(options.tasks, tell)
+        figures |= found
+    if "stores" in options.only:
+        found, raw["stores"] = storing.measure(options.requests, tell)
         figures |= found
     if "idle" in options.only:
         found, raw["idle"] = memory.measure_idle(tell)

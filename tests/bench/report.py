@@ -65,6 +65,10 @@ LINES: Final = {
     "pick_us_at_100000_users_in_seconds": Line("the same with fairness Seconds: queue and pick", "us"),
     "settle_us_at_100000_users_in_seconds": Line("the same with fairness Seconds: settle", "us"),
     "rss_mb_at_1000000_tasks": Line("memory with 1 000 000 waiting tasks", "MB", at_most=1500),
+    "memory_store_acknowledged_per_second": Line("tasks that the memory store acknowledges", "/s"),
+    "memory_store_lives_per_second": Line("tasks kept, claimed and ended in it", "/s"),
+    "sqlite_store_acknowledged_per_second": Line("tasks that the SQLite store acknowledges", "/s"),
+    "sqlite_store_lives_per_second": Line("tasks kept, claimed and ended in it", "/s"),
     "idle_rss_mb": Line("memory of an idle dispatcher, resident", "MB", at_most=70),
     "idle_pss_mb": Line("memory of an idle dispatcher, its own share", "MB"),
 }
