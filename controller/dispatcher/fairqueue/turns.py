@@ -68,7 +68,19 @@ class Turns(Generic[F]):
     Costs: O(log n) for n flows known, which are those that wait, run, or whose tag V has not passed.
     """
 
-    __slots__ = ("_arrivals", "_heap", "_lane", "_passed", "_ready", "_room", "_turn", "_until", "flows", "members", "v")
+    __slots__ = (
+        "_arrivals",
+        "_heap",
+        "_lane",
+        "_passed",
+        "_ready",
+        "_room",
+        "_turn",
+        "_until",
+        "flows",
+        "members",
+        "v",
+    )
 
     def __init__(self, flows: dict[str, F], arrivals: Iterator[int] | None = None, lane: str | None = None) -> None:
         """Make turns for flows of which none has come yet.
