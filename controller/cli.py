@@ -44,6 +44,7 @@ class Entry(NamedTuple):
 COMMANDS: Final = {
     "operator": Entry("controller.operator.main", "run the Kubernetes operator that buys and destroys GPU servers"),
     "dispatcher": Entry("controller.dispatcher.main", "run the fair task dispatcher of one pool"),
+    "replay": Entry("controller.replay.main", "replay tasks against a pool's settings: cost and waits, in seconds"),
     "sandbox": Entry("controller.sandbox.main", "run everything on this machine, with a simulated cloud"),
     "demo": Entry("controller.sandbox.demo.main", "show the whole thing at work in under two minutes"),
 }
@@ -57,6 +58,7 @@ examples:
   haipool demo                           watch a pool grow, serve three users fairly, and shrink again
   haipool demo --output json             the same, measured, as one JSON object
   haipool sandbox                        a local Kubernetes API, a simulated cloud, operator and dispatcher
+  haipool replay pool.yaml --trace t.csv what those tasks would have cost, and how long they would have waited
   haipool operator                       in a cluster, or with KUBECONFIG and TENCENTCLOUD_SECRET_ID/_KEY
   haipool dispatcher --pool demo         serve the tasks of the pool `demo`
 

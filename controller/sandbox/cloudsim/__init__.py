@@ -9,7 +9,6 @@ from controller.sandbox.cloudsim.cloud import Hook, InstanceView, SimulatedCloud
 from controller.sandbox.cloudsim.config import (
     CPU_METRIC,
     SAMPLE_APPLICATION,
-    SAMPLE_PRICES,
     SANDBOX_KEY,
     CloudConfig,
     Key,
@@ -22,7 +21,6 @@ from controller.sandbox.cloudsim.ledger import Bill, Offer, Purchase
 __all__ = [
     "CPU_METRIC",
     "SAMPLE_APPLICATION",
-    "SAMPLE_PRICES",
     "SANDBOX_KEY",
     "Bill",
     "CloudConfig",

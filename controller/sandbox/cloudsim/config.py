@@ -6,17 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from controller.api.catalog import BUNDLES, REGIONS
+from controller.api.catalog import BUNDLES, REGIONS, SAMPLE_PRICES
 
-#: Sample prices in CNY per hour, made up for demos and tests. Tencent publishes no price list for HAI's bundles.
-SAMPLE_PRICES: Final[Mapping[str, float]] = {
-    "XL": 0.88,
-    "24GB_A": 1.68,
-    "3XL": 2.41,
-    "XL_2X": 1.76,
-    "3XL_2X": 4.82,
-    "4XL": 6.60,
-}
 SAMPLE_APPLICATION: Final = "haipool-sample"
 ID_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
