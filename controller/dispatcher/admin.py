@@ -11,6 +11,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from controller.dispatcher.problems import problem
 from controller.dispatcher.scheduler import Start
+from controller.dispatcher.servers import Server
 from controller.dispatcher.state import State
 
 #: The kubelet asks these and has no token; they tell nothing but yes and no.
@@ -103,30 +104,38 @@ def inspect(state: State) -> dict[str, Any]:
         "pool": state.pool,
         "synced": state.synced,
         "waiting": scheduler.waiting,
-        "oldestAgeSeconds": round(scheduler.oldest_age(), 3),
+        "oldestAgeSeconds": round(scheduler.longest_wait(), 3),
+        "retries": scheduler.retries,
         "started": scheduler.started,
         "users": [{"user": user, "waiting": waiting} for user, waiting in scheduler.queue.users().items()],
-        "servers": [
-            {
-                "name": s.spec.name,
-                "region": s.spec.region,
-                "bundle": s.spec.bundle,
-                "address": s.spec.address,
-                "slots": s.spec.slots,
-                "tasks": s.tasks,
-                "passing": s.passing,
-                "up": s.up,
-                "ready": s.spec.ready,
-                "draining": s.spec.draining,
-            }
-            for s in scheduler.servers
-        ],
+        "servers": [_server(server, scheduler.now()) for server in scheduler.servers],
         "asyncTasks": {
             "durable": state.store.durable,
             "storedBytes": figures.bytes,
             "states": {state.value: count for state, count in figures.tasks.items()},
         },
         "recentStarts": [_start(start) for start in tuple(scheduler.recent)[-100:]],
+    }
+
+
+def _server(server: Server, now: float) -> dict[str, Any]:
+    spec, health, draining = server.spec, server.health, server.draining_since
+    return {
+        "name": spec.name,
+        "region": spec.region,
+        "bundle": spec.bundle,
+        "address": spec.address,
+        "slots": spec.slots,
+        "tasks": server.tasks,
+        "passing": server.passing,
+        "up": server.up,
+        "ready": spec.ready,
+        "draining": spec.draining,
+        "drainingSeconds": None if draining is None else round(now - draining, 3),
+        "share": round(server.share, 3),
+        "failuresInARow": server.suspicion,
+        "ejectedSeconds": None if health.until is None else round(max(0.0, health.until - now), 3),
+        "meanTaskSeconds": round(server.ewma, 3),
     }
 
 

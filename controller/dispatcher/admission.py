@@ -2,9 +2,11 @@
 
 from aiohttp import web
 
+from controller.dispatcher.clients import Connection
 from controller.dispatcher.forward import Exchange, expects_continue
 from controller.dispatcher.problems import problem
 from controller.dispatcher.scheduler import Scheduler
+from controller.dispatcher.slow import SlowBodyError
 from controller.dispatcher.state import State
 
 
@@ -28,7 +30,7 @@ def refusal(state: State, exchange: Exchange, arriving: tuple[int, int] = (0, 0)
     if mine >= queue.max_tasks_per_user:
         state.metrics.shed.labels("user_cap").inc()
         detail = f"{mine} of your tasks are waiting, queue.maxTasksPerUser is {queue.max_tasks_per_user}"
-        return problem(429, "Too many tasks", detail, retry_after=drain_time(scheduler, mine))
+        return problem(429, "Too many tasks", detail, retry_after=turn_time(scheduler))
     return None
 
 
@@ -42,6 +44,16 @@ def too_large(state: State, limit: int) -> web.Response:
     """The answer to a body above the limit."""
     state.metrics.shed.labels("body_too_large").inc()
     return problem(413, "Body too large", f"a request body may have {limit} bytes (queue.maxBodyBytes)")
+
+
+def too_slow(state: State, request: web.BaseRequest, error: SlowBodyError) -> web.Response:
+    """The answer to a body that comes too slowly; what follows it on the connection is not waited for."""
+    state.metrics.shed.labels("slow_body").inc()
+    response = problem(408, "Request too slow", f"{error} (queue.slowClients)")
+    response.force_close()
+    if isinstance(request.protocol, Connection):
+        request.protocol.linger_no_more()
+    return response
 
 
 def malformed(error: Exception) -> web.Response:
@@ -69,6 +81,11 @@ def unread(request: web.BaseRequest, response: web.Response) -> web.Response:
     if expects_continue(request):
         response.force_close()
     return response
+
+
+def turn_time(scheduler: Scheduler) -> float:
+    """Seconds until about every user who waits has had a turn, so that one more of its tasks finds room."""
+    return drain_time(scheduler, max(1, scheduler.queue.user_count))
 
 
 def drain_time(scheduler: Scheduler, tasks: int) -> float:

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
 
+from controller.api.queue import Queue
+from controller.dispatcher.clients import Connection
 from controller.dispatcher.forward import Exchange
 from controller.dispatcher.headers import is_websocket
 from controller.dispatcher.prefer import read_preferences
@@ -21,35 +22,10 @@ logger = logging.getLogger(__name__)
 
 #: The only path that is not the application's.
 RESERVED: Final = "/-/"
+#: Connections are looked at at least so often.
+LOOK_SECONDS: Final = 5.0
 #: Compressed bodies travel on as they are; requests are counted, not logged.
 _CONNECTION: Final[dict[str, Any]] = {"access_log": None, "auto_decompress": False}
-
-
-class _Connection(web.RequestHandler):
-    """A client's connection. What never becomes a request (malformed HTTP), or fails, is answered with a problem."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The answer to an error; ends the connection."""
-        if isinstance(exc, ConnectionError):
-            raise exc
-        if status >= 500:
-            logger.error("%s %s", request.method, request.path, exc_info=exc)
-        if request.writer.output_size > 0:
-            # A part of the answer is under way: a second status line would be taken for its body.
-            raise ConnectionResetError("the answer could not be completed")
-        detail = "the dispatcher failed on this request; its log has the reason"
-        if status < 500:
-            detail = f"this is no HTTP request: {message or exc}"
-        title = "Malformed request" if status == 400 else HTTPStatus(status).phrase
-        response = problem(status, title, " ".join(detail.split()))
-        response.force_close()
-        return response
 
 
 class DataServer(web.Server):
@@ -63,9 +39,30 @@ class DataServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """A new connection."""
-        return _Connection(self, loop=asyncio.get_running_loop(), **_CONNECTION)
+        limit = (self._state.view.spec.queue if self._state.view else Queue()).max_header_bytes
+        return Connection(
+            self, loop=asyncio.get_running_loop(), max_line_size=limit, max_field_size=limit, **_CONNECTION
+        )
+
+    def cut(self) -> None:
+        """End all connections, whatever they are in the middle of."""
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.abort()
+
+    async def watch(self) -> None:
+        """End the connections of clients that are too slow, for ever."""
+        while True:
+            idle = (self._state.view.spec.queue if self._state.view else Queue()).slow_clients.idle_seconds
+            await asyncio.sleep(min(LOOK_SECONDS, idle / 4))
+            now = asyncio.get_running_loop().time()
+            for connection in self.connections:
+                if isinstance(connection, Connection) and connection.stalls(now, idle):
+                    connection.abort()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if isinstance(request.protocol, Connection):
+            request.protocol.has_request()
         target = admitted(request)
         if isinstance(target, web.Response):
             return target

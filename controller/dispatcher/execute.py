@@ -23,9 +23,11 @@ from controller.dispatcher.connections import Connections
 from controller.dispatcher.deadlines import Deadlines
 from controller.dispatcher.follow import Follower
 from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError, UnsendableError, send
+from controller.dispatcher.health import told
 from controller.dispatcher.problems import problem
-from controller.dispatcher.scheduler import ClosingError, ExpiredError, Task
-from controller.dispatcher.servers import Server
+from controller.dispatcher.scheduler import ClosingError, ExpiredError, NoServerError, Task
+from controller.dispatcher.servers import Change, Server
+from controller.dispatcher.slow import SlowClientError
 from controller.dispatcher.state import State
 from controller.dispatcher.upstream import Reply
 
@@ -118,11 +120,18 @@ class Executor:
             if not brought and outcome.status in ("success", "failed"):
                 ended = outcome
                 outcome = Outcome("cancelled", "the client went away during the answer")
-                await job.sink.finish()
-                outcome = ended
+                outcome = await self._brought_home(job, ended)
             return outcome
         finally:
             self._ended(job, outcome)
+
+    async def _brought_home(self, job: Job, outcome: Outcome) -> Outcome:
+        try:
+            await job.sink.finish()
+        except SlowClientError as error:
+            logger.warning("task %s: %s", job.task.task_id, error)
+            return Outcome("failed", str(error), broke=True)
+        return outcome
 
     async def _until_ended(self, job: Job) -> Outcome:
         try:
@@ -132,11 +141,16 @@ class Executor:
             detail = f"no server was free within {limit} s (queue.maxWaitSeconds)"
             retry_after = drain_time(self._state.scheduler, self._state.scheduler.waiting)
             return Outcome("expired", detail, problem(503, "Waited too long", detail, retry_after=retry_after))
+        except NoServerError:
+            detail = f"there was no server at all for {job.queue.no_server_wait_seconds} s (queue.noServerWaitSeconds)"
+            self._state.metrics.shed.labels("no_server").inc()
+            retry_after = drain_time(self._state.scheduler, self._state.scheduler.waiting)
+            return Outcome("expired", detail, problem(503, "No server", detail, retry_after=retry_after))
         except ClosingError:
             return Outcome("cancelled", "the dispatcher shut down", closing(self._state))
         except UnwantedError as error:
             return Outcome("cancelled", str(error))
-        except AnswerBrokeError as error:
+        except (AnswerBrokeError, SlowClientError) as error:
             logger.warning("task %s: %s", job.task.task_id, error)
             return Outcome("failed", str(error), broke=True)
 
@@ -159,9 +173,9 @@ class Executor:
                 return await self._at(server, job)
             except ServerLostError as error:
                 logger.warning("task %s: %s", task.task_id, error)
-                refused = self._not_again(server, job, error)
+                refused = self._not_again(job, error)
                 if refused is not None:
-                    return Outcome("failed", refused, problem(502, "Server failed", refused))
+                    return refused
                 self._state.metrics.retries.inc()
                 if not isinstance(job.outgoing, Outgoing):
                     await job.outgoing.failed()
@@ -171,12 +185,22 @@ class Executor:
             except UnsendableError as error:
                 return Outcome("failed", str(error), problem(400, "Malformed request", str(error)))
 
-    def _not_again(self, server: Server, job: Job, error: ServerLostError) -> str | None:
-        """Why the task may not be given to another server; None if it may."""
+    def _not_again(self, job: Job, error: ServerLostError) -> Outcome | None:
+        """The end of a task that may not be given to another server; None if it may."""
         if error.sent and not job.route.idempotent:
-            return f"{error}; the route is not idempotent, so it was not repeated"
-        if not self._state.scheduler.can_retry({*job.task.tried, server.spec.name}):
-            return f"{error}; no other server is left to try"
+            return _server_failed(f"{error}; the route is not idempotent, so it was not repeated")
+        if not error.sent or error.withdrawn:
+            return None
+        scheduler, task, metrics = self._state.scheduler, job.task, self._state.metrics
+        scheduler.died_under(task)
+        if task.deaths >= job.queue.max_attempts:
+            metrics.quarantined.inc()
+            why = f"{error}; {task.deaths} servers failed while they worked on this task (queue.maxAttempts)"
+            return Outcome("failed", why, problem(502, "Task quarantined", why))
+        budget = scheduler.retry_budget(job.queue.retry_budget_percent)
+        if scheduler.retries > budget:
+            metrics.shed.labels("retry_budget").inc()
+            return _server_failed(f"{error}; {budget} other tasks are being repeated (queue.retryBudgetPercent)")
         return None
 
     async def _at(self, server: Server, job: Job) -> Outcome:
@@ -185,31 +209,36 @@ class Executor:
         began, seconds, copy = clock(), None, bytearray()
         try:
             if not scheduler.has(server):
-                raise ServerLostError(f"{server.spec.name} was withdrawn", sent=False)
+                raise ServerLostError(f"{server.spec.name} was withdrawn", sent=False, withdrawn=True)
             outgoing = job.outgoing if isinstance(job.outgoing, Outgoing) else await job.outgoing.begin(server)
             work = self._send(server, job, outgoing, copy)
-            outcome = self._answered(server, job, await self._limited(server, job, work))
+            outcome = self._answered(job, server, await self._limited(server, job, work))
             if job.polled and 200 <= job.sink.status < 300 and outcome.status == "success":
                 left = began + job.route.timeout_seconds - clock()
                 outcome = await self._followed(server, job, bytes(copy), asks=outgoing.headers, seconds=left)
             took = clock() - began
             self._state.metrics.duration.observe(took)
-            seconds = took if outcome.status == "success" else None
+            if outcome.status == "success":
+                seconds = took
+            elif outcome.status == "failed":
+                self._note(server, scheduler.failed(server, answered=True))
             return outcome
-        except (ServerLostError, AnswerBrokeError):
-            self.blame(server)
+        except ServerLostError as error:
+            self.blame(server, error)
+            raise
+        except AnswerBrokeError:
+            self._note(server, scheduler.failed(server, answered=False))
             raise
         finally:
             scheduler.release(task, server, seconds=seconds)
 
-    def _answered(self, server: Server, job: Job, late: str | None) -> Outcome:
-        """What an answer says of the task and of the server."""
-        server.failures = 0
-        if late is None and job.sink.status < 500:
-            return Outcome("success")
-        server.errors += 1
+    @staticmethod
+    def _answered(job: Job, server: Server, late: str | None) -> Outcome:
+        """What an answer says of the task."""
         if late is not None:
             return Outcome("failed", late, problem(504, "Task timed out", late))
+        if job.sink.status < 500:
+            return Outcome("success")
         return Outcome("failed", f"{server.spec.name} answered with status {job.sink.status}")
 
     async def _followed(
@@ -264,17 +293,30 @@ class Executor:
             if job.sink.begun:
                 raise AnswerBrokeError(why) from error
             if running.withdrawn:
-                raise ServerLostError(why) from error
+                raise ServerLostError(why, withdrawn=True) from error
             return why
         finally:
             self._deadlines.end(running)
 
-    def blame(self, server: Server) -> None:
-        """A failed request counts like a failed probe, so that a dead server is left alone before the next probe."""
-        view = self._state.view
-        threshold = view.spec.server.failure_threshold if view else 1
-        if self._state.scheduler.has(server) and server.noted(good=False, threshold=threshold):
-            logger.warning("server %s is down: %d requests failed in a row", server.spec.name, threshold)
+    def blame(self, server: Server, error: ServerLostError) -> None:
+        """What a lost request says of its server.
+
+        An attempt to connect that failed counts like a probe, so that a dead server is left alone before the next one.
+        A connection that broke with a request on its way may be the request's doing: see `ejection`.
+        """
+        scheduler = self._state.scheduler
+        if not error.sent:
+            self._note(server, scheduler.unreachable(server))
+        elif not error.withdrawn:
+            self._note(server, scheduler.failed(server, answered=False))
+
+    def _note(self, server: Server, change: Change | None) -> None:
+        if change is not None:
+            logger.warning("%s", told(server, change))
+
+
+def _server_failed(why: str) -> Outcome:
+    return Outcome("failed", why, problem(502, "Server failed", why))
 
 
 def _readable(outgoing: Outgoing) -> Outgoing:

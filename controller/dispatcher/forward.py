@@ -8,11 +8,12 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from controller.api.queue import Route
+from controller.api.queue import Route, SlowClients
 from controller.dispatcher import headers
 from controller.dispatcher.connections import Connections, UnreachableError
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.servers import Server
+from controller.dispatcher.slow import SlowBodyError, paced
 from controller.dispatcher.spool import BodyTooLargeError
 from controller.dispatcher.state import View
 from controller.dispatcher.upstream import Payload, Reply
@@ -23,11 +24,13 @@ class ServerLostError(Exception):
 
     Attributes:
         sent: whether the server may have got the request.
+        withdrawn: whether that is only because the pool took the server away.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True, withdrawn: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.withdrawn = withdrawn
 
 
 class ServerSilentError(Exception):
@@ -76,26 +79,27 @@ class Outgoing(msgspec.Struct, frozen=True):
 class Upload:
     """A request body on its way through, capped."""
 
-    def __init__(self, content: aiohttp.StreamReader, limit: int) -> None:
+    def __init__(self, content: aiohttp.StreamReader, limit: int, slow: SlowClients) -> None:
         self._content = content
         self._limit = limit
-        #: What was wrong with it: too large, or malformed. The server is not to blame then.
+        self._slow = slow
+        #: What was wrong with it: too large, too slow, or malformed. The server is not to blame then.
         self.error: Exception | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes.
 
         Raises:
-            BodyTooLargeError, aiohttp.web.RequestPayloadError: also in `error`.
+            BodyTooLargeError, SlowBodyError, aiohttp.web.RequestPayloadError: also in `error`.
         """
         size = 0
         try:
-            async for chunk in self._content.iter_any():
+            async for chunk in paced(self._content, self._slow):
                 size += len(chunk)
                 if size > self._limit:
                     raise BodyTooLargeError
                 yield chunk
-        except (BodyTooLargeError, web.RequestPayloadError) as error:
+        except (BodyTooLargeError, SlowBodyError, web.RequestPayloadError) as error:
             self.error = error
             raise
 

@@ -1,4 +1,4 @@
-"""This dispatcher's own view of its servers: active probes, and failed requests counted like failed probes."""
+"""This dispatcher's own view of its servers: active probes, and what is said of a server whose health changed."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from typing import Final
 import aiohttp
 
 from controller.api.gpupool import Server as ServerSettings
-from controller.dispatcher.servers import Server
+from controller.dispatcher.servers import Change, Server
 from controller.dispatcher.state import State
 
 logger = logging.getLogger(__name__)
@@ -28,27 +28,31 @@ class HealthChecks:
             view = self._state.view
             settings = view.spec.server if view else ServerSettings()
             servers = [s for s in self._state.scheduler.servers if s.spec.address]
-            await asyncio.gather(*(self._probe(server, settings) for server in servers))
+            await asyncio.gather(*(self._probe(server, settings.health_path) for server in servers))
             await asyncio.sleep(settings.probe_interval_seconds)
 
-    async def _probe(self, server: Server, settings: ServerSettings) -> None:
+    async def _probe(self, server: Server, path: str) -> None:
         address = server.spec.address
         try:
-            async with self._session.get(address + settings.health_path, allow_redirects=False) as response:
+            async with self._session.get(address + path, allow_redirects=False) as response:
                 good = 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError):
             good = False
         if server.spec.address == address:
-            self._note(server, settings, good=good)
-
-    def _note(self, server: Server, settings: ServerSettings, *, good: bool) -> None:
-        if server.noted(good=good, threshold=settings.failure_threshold):
-            logger.warning("server %s is down: %d failures in a row", server.spec.name, server.failures)
-        elif good and not server.up:
-            server.up = True
-            logger.warning("server %s is up again", server.spec.name)
-            self._state.scheduler.pump()
+            change = self._state.scheduler.probed(server, good=good)
+            if change is not None:
+                logger.warning("%s", told(server, change))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+
+def told(server: Server, change: Change) -> str:
+    """A sentence for people about what changed for a server."""
+    name = server.spec.name
+    if change == "up":
+        return f"server {name} is up again"
+    if change == "down":
+        return f"server {name} is down: {server.failures} probes or connections in a row failed"
+    return f"server {name} gets no tasks for a while (ejection {server.health.ejections} in a row): it failed too many"

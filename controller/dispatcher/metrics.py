@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -46,6 +46,11 @@ class DispatcherMetrics:
             "haipool_passthrough_requests_total", "Pass-through requests.", ["outcome"], registry=self.registry
         )
         self.retries = Counter("haipool_task_retries_total", "Tasks sent to another server.", registry=self.registry)
+        self.quarantined = Counter(
+            "haipool_tasks_quarantined_total",
+            "Tasks given up since server after server died with them.",
+            registry=self.registry,
+        )
         self.dominance = Gauge(
             "haipool_client_dominance_ratio",
             "Share of the most frequent client in the requests of the last ten minutes.",
@@ -74,15 +79,26 @@ class _StateCollector(Collector):
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        """All gauges of the contract."""
+        """All gauges of the contract, and some for people."""
         state, scheduler = self._state, self._state.scheduler
-        yield GaugeMetricFamily(names.QUEUE_LENGTH, "Tasks waiting now.", value=scheduler.waiting)
-        yield GaugeMetricFamily(names.QUEUE_OLDEST_AGE, "Age of the oldest waiting task.", value=scheduler.oldest_age())
+        scheduler.servers.advance(scheduler.now())
+        yield GaugeMetricFamily(
+            names.QUEUE_LENGTH, "Tasks waiting now, so many of each user.", value=scheduler.queue_length()
+        )
+        yield GaugeMetricFamily(names.QUEUE_OLDEST_AGE, "Longest wait among them.", value=scheduler.oldest_age())
         yield GaugeMetricFamily(names.MEAN_RESPONSE, "Mean response of the window.", value=scheduler.mean_response())
         yield GaugeMetricFamily(names.QUEUE_USERS, "Users with a waiting task.", value=scheduler.queue.user_count)
         yield GaugeMetricFamily(names.DISPATCHER_STARTED, "Start of this process.", value=state.started_at)
         yield GaugeMetricFamily(names.DISPATCHER_SYNCED, "Pool and servers are current.", value=float(state.synced))
+        yield GaugeMetricFamily("haipool_queue_tasks", "All tasks waiting now.", value=scheduler.waiting)
+        yield GaugeMetricFamily(
+            "haipool_queue_worst_wait_seconds", "Age of the task that waits longest.", value=scheduler.longest_wait()
+        )
+        yield GaugeMetricFamily(
+            "haipool_tasks_retrying", "Tasks that a server died under, not over yet.", value=scheduler.retries
+        )
         yield from self._servers()
+        yield from self._health()
 
     def _servers(self) -> Iterator[Metric]:
         servers = list(self._state.scheduler.servers)
@@ -95,6 +111,30 @@ class _StateCollector(Collector):
         yield _per_server(
             names.SERVER_DRAINING, "Takes no new tasks.", ((s.spec.name, float(s.spec.draining)) for s in servers)
         )
+
+    def _health(self) -> Iterator[Metric]:
+        """What people want to see of the servers beyond the contract."""
+        scheduler = self._state.scheduler
+        servers, now = list(scheduler.servers), scheduler.now()
+        yield _per_server(
+            "haipool_server_ejected",
+            "Gets no tasks since it failed too many.",
+            ((s.spec.name, float(s.health.ejected)) for s in servers),
+        )
+        yield _per_server(
+            "haipool_server_share_ratio",
+            "Share of the tasks it gets compared with the others: below 1 during its slow start.",
+            ((s.spec.name, s.share) for s in servers),
+        )
+        yield _per_server(
+            "haipool_server_draining_seconds",
+            "How long it has been draining.",
+            ((s.spec.name, 0.0 if s.draining_since is None else now - s.draining_since) for s in servers),
+        )
+        ejections = CounterMetricFamily("haipool_server_ejections", "Ejections.", labels=["server"])
+        for server in servers:
+            ejections.add_metric([server.spec.name], server.health.total)
+        yield ejections
 
 
 class _StoreCollector(Collector):

@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from controller.dispatcher import headers, websocket
-from controller.dispatcher.admission import declared_too_large, malformed, too_large, unread
+from controller.dispatcher.admission import declared_too_large, malformed, too_large, too_slow, unread
 from controller.dispatcher.answer import ClientSink, cut
 from controller.dispatcher.connections import Connections
 from controller.dispatcher.execute import Executor
@@ -25,7 +25,8 @@ from controller.dispatcher.forward import (
 )
 from controller.dispatcher.problems import problem
 from controller.dispatcher.servers import Server
-from controller.dispatcher.spool import BodyTooLargeError
+from controller.dispatcher.slow import SlowBodyError, SlowClientError
+from controller.dispatcher.spool import BodyTooLargeError, Spool
 from controller.dispatcher.state import State
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,17 @@ class PassThrough:
     """Forwards requests that are no tasks."""
 
     def __init__(
-        self, state: State, connections: Connections, executor: Executor, websockets: set[web.WebSocketResponse]
+        self,
+        state: State,
+        connections: Connections,
+        executor: Executor,
+        spool: Spool,
+        websockets: set[web.WebSocketResponse],
     ) -> None:
         self._state = state
         self._connections = connections
         self._executor = executor
+        self._spool = spool
         self._websockets = websockets
 
     async def handle(self, exchange: Exchange) -> web.StreamResponse:
@@ -54,15 +61,15 @@ class PassThrough:
         server = self._server(exchange)
         if server is None:
             return unread(request, self._nowhere(exchange))
-        server.passing += 1
         outcome = "failed"
         try:
-            socket = headers.is_websocket(request.method, request.headers)
-            response = await (self._websocket(server, exchange) if socket else self._pass(server, exchange))
+            if headers.is_websocket(request.method, request.headers):
+                response = await self._websocket(server, exchange)
+            else:
+                response = await self._pass(server, exchange)
             outcome = "ok" if response.status < 500 else "failed"
             return response
         finally:
-            server.passing -= 1
             state.metrics.passed.labels(outcome).inc()
 
     def _server(self, exchange: Exchange) -> Server | None:
@@ -75,7 +82,7 @@ class PassThrough:
         working = None if exchange.route.forward_to == "Network" else scheduler.working_for(identity.flow)
         if working is not None or exchange.route.forward_to == "OnlyRunning":
             return working
-        return scheduler.servers.for_network(identity.network)
+        return scheduler.server_for(identity)
 
     def _nowhere(self, exchange: Exchange) -> web.Response:
         """The answer to a request for which there is no server."""
@@ -87,38 +94,62 @@ class PassThrough:
         return problem(503, "No server yet", detail, retry_after=30)
 
     async def _pass(self, server: Server, exchange: Exchange) -> web.StreamResponse:
-        request, limit = exchange.request, exchange.view.spec.queue.max_body_bytes
-        upload, sink = Upload(request.content, limit), ClientSink(request)
+        request, queue = exchange.request, exchange.view.spec.queue
+        upload = Upload(request.content, queue.max_body_bytes, queue.slow_clients)
+        sink = ClientSink(request, self._spool, queue)
         if request.can_read_body:
             await invite_body(request)
         try:
-            async with await send(self._connections, server, _outgoing(exchange, upload)) as upstream:
-                await sink.take(server, upstream, {})
+            server.passing += 1
+            try:
+                async with await send(self._connections, server, _outgoing(exchange, upload)) as upstream:
+                    await sink.take(server, upstream, {})
+            finally:
+                server.passing -= 1
             await sink.finish()
             return sink.response
+        except SlowClientError as error:
+            logger.warning("%s %s: %s", request.method, request.path, error)
+            raise cut(request) from error
         except (ServerLostError, ServerSilentError) as error:
-            return self._lost(server, upload, limit, error)
+            return self._lost(server, request, upload, queue.max_body_bytes, error)
         except UnsendableError as error:
             return problem(400, "Malformed request", str(error))
         except AnswerBrokeError as error:
             logger.warning("%s %s: %s", request.method, request.path, error)
             raise cut(request) from error
+        finally:
+            sink.close()
 
     def _lost(
-        self, server: Server, upload: Upload, limit: int, error: ServerLostError | ServerSilentError
+        self,
+        server: Server,
+        request: web.BaseRequest,
+        upload: Upload,
+        limit: int,
+        error: ServerLostError | ServerSilentError,
     ) -> web.Response:
         """The answer when there is none of the server: its fault, or the client's whose body was none."""
         if isinstance(upload.error, BodyTooLargeError):
             return too_large(self._state, limit)
+        if isinstance(upload.error, SlowBodyError):
+            return too_slow(self._state, request, upload.error)
         if upload.error is not None:
             return malformed(upload.error)
-        self._executor.blame(server)
         if isinstance(error, ServerSilentError):
             return problem(504, "Server timed out", str(error))
+        self._executor.blame(server, error)
         return problem(502, "Server failed", str(error))
 
     async def _websocket(self, server: Server, exchange: Exchange) -> web.StreamResponse:
         """Both directions until either side closes."""
+        server.passing += 1
+        try:
+            return await self._joined(server, exchange)
+        finally:
+            server.passing -= 1
+
+    async def _joined(self, server: Server, exchange: Exchange) -> web.StreamResponse:
         request, limit = exchange.request, exchange.view.spec.queue.max_body_bytes
         protocols = websocket.offered_protocols(request)
         if not web.WebSocketResponse(protocols=protocols).can_prepare(request).ok:

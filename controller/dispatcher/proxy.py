@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from aiohttp import WSCloseCode, web
 
-from controller.dispatcher.admission import declared_too_large, malformed, refusal, too_large, unread
+from controller.dispatcher.admission import declared_too_large, malformed, refusal, too_large, too_slow, unread
 from controller.dispatcher.answer import ClientSink, cut
 from controller.dispatcher.connections import Connections
 from controller.dispatcher.detached import Detached
@@ -16,6 +16,7 @@ from controller.dispatcher.execute import Executor, Job
 from controller.dispatcher.forward import Exchange, Outgoing, invite_body, request_headers
 from controller.dispatcher.passing import PassThrough
 from controller.dispatcher.problems import problem
+from controller.dispatcher.slow import SlowBodyError
 from controller.dispatcher.spool import Body, BodyTooLargeError, Spool, SpoolError
 from controller.dispatcher.state import State
 
@@ -33,7 +34,7 @@ class Proxy:
         self.executor = Executor(state, self._connections)
         self._ids = task_ids()
         self._detached = Detached(self.executor)
-        self._passing = PassThrough(state, self._connections, self.executor, self._websockets)
+        self._passing = PassThrough(state, self._connections, self.executor, self._spool, self._websockets)
 
     async def close(self) -> None:
         """Give up what still runs, and close the connections to the servers."""
@@ -70,7 +71,10 @@ class Proxy:
         limit = exchange.view.spec.queue.max_body_bytes
         try:
             await invite_body(exchange.request)
-            return await self._spool.receive(exchange.request.content, limit=limit)
+            slow = exchange.view.spec.queue.slow_clients
+            return await self._spool.receive(exchange.request.content, limit=limit, slow=slow)
+        except SlowBodyError as error:
+            return too_slow(self._state, exchange.request, error)
         except BodyTooLargeError:
             return too_large(self._state, limit)
         except web.RequestPayloadError as error:
@@ -81,16 +85,21 @@ class Proxy:
             return problem(503, "No room for the body", "the dispatcher cannot keep request bodies now", retry_after=30)
 
     async def _run(self, exchange: Exchange, body: Body) -> web.StreamResponse:
-        identity, sink = exchange.identity, ClientSink(exchange.request)
+        identity, sink = exchange.identity, ClientSink(exchange.request, self._spool, exchange.view.spec.queue)
         task = self._state.scheduler.submit(next(self._ids), identity, cost=exchange.route.cost)
         job = Job(task, exchange.route, exchange.view.spec.queue, outgoing(exchange, body), sink)
+
+        def close() -> None:
+            body.close()
+            sink.close()
+
         if job.polled:
-            outcome = await self._detached.run(job, body.close)
+            outcome = await self._detached.run(job, close)
         else:
             try:
                 outcome = await self.executor.run(job)
             finally:
-                body.close()
+                close()
         if outcome is None:
             return sink.response
         if outcome.broke:

@@ -92,16 +92,18 @@ async def _serve(args: argparse.Namespace) -> int:
         stack.push_async_callback(tasks.close)
         await tasks.recover()
         last = min(LAST_SECONDS, args.grace)
-        await _listen(web.ServerRunner(DataServer(state, proxy, tasks), shutdown_timeout=last), stack,
+        data = DataServer(state, proxy, tasks)
+        await _listen(web.ServerRunner(data, shutdown_timeout=last), stack,
             (args.host, args.port), "data")  # fmt: skip
         state.starting = False
         signals = _signals()
         lasting = (watcher, health, *key_files)
-        runs = (*(each.run() for each in lasting), tasks.run_timers(), _sweep(state))
+        runs = (*(each.run() for each in lasting), tasks.run_timers(), data.watch(), _sweep(state))
         jobs = [asyncio.create_task(job) for job in runs]
         try:
             await _first(signals.get(), jobs)
-            await _wind_down(state, proxy, tasks, grace=args.grace, signals=signals, jobs=jobs)
+            if await _wind_down(state, proxy, tasks, grace=args.grace, signals=signals, jobs=jobs):
+                data.cut()
         finally:
             tasks.end_streams()
             for job in jobs:
@@ -190,11 +192,14 @@ async def _wind_down(
     grace: float,
     signals: "asyncio.Queue[int]",
     jobs: Sequence["asyncio.Task[None]"],
-) -> None:
+) -> bool:
     """Send away what waits, or leave it in its store, and let what runs come to its end.
 
     Both ports stay open meanwhile: the operator goes on reading what is in flight, and who comes too late is told so.
     A second signal ends the patience.
+
+    Returns:
+        Whether it did: then nothing is waited for any more.
     """
     state.closing = True
     state.scheduler.shut_out()
@@ -206,13 +211,15 @@ async def _wind_down(
             await proxy.close_websockets()
             idle = asyncio.create_task(state.scheduler.idle.wait())
             try:
-                await asyncio.wait([idle, hurry, *jobs], return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait([idle, hurry, *jobs], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 idle.cancel()
+            return hurry in done
     except TimeoutError:
         logger.warning("%d tasks did not end in time and are cut", sum(s.tasks for s in state.scheduler.servers))
     finally:
         hurry.cancel()
+    return False
 
 
 async def _sweep(state: State) -> None:

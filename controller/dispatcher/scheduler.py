@@ -1,23 +1,36 @@
 """Binds the fair queue to the servers: late, when a slot is free, and for whoever's turn it is then."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from controller.dispatcher.fairqueue import FairQueue, Ticket
 from controller.dispatcher.identity import Identity
-from controller.dispatcher.servers import Server, Servers, ServerSpec
+from controller.dispatcher.patience import Alarm, Patience
+from controller.dispatcher.placement import Placement, home_key
+from controller.dispatcher.servers import Change, Server, Servers, ServerSpec
+from controller.dispatcher.signals import Signals
 from controller.dispatcher.window import ResponseWindow
 from controller.scaling.readings import longest_wait, mean_response
 
 #: Starts kept for inspection.
 RECENT_STARTS: Final = 1000
+#: Retries that a pool may always have under way.
+LEAST_RETRIES: Final = 3
+#: What almost all tasks have tried.
+_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class ExpiredError(Exception):
     """The task waited longer than `queue.maxWaitSeconds`."""
+
+
+class NoServerError(Exception):
+    """There was no server at all for `queue.noServerWaitSeconds`."""
 
 
 class ClosingError(Exception):
@@ -37,6 +50,8 @@ class Task:
     grant: "asyncio.Future[Server]"
     #: Told of the first slot, where nobody waits. Such a task is in a store, and outlives this process.
     on_grant: "Callable[[Task], None] | None" = None
+    #: Whether it is in a store: it can wait without anybody, and for longer.
+    stored: bool = False
     started: float | None = None
     #: Number of this start among all, from 1.
     start_number: int = 0
@@ -44,11 +59,17 @@ class Task:
     occupied: float = 0.0
     #: Seconds it kept servers busy, all attempts together.
     used: float = 0.0
-    #: Servers that failed it. Never changed in place: almost all tasks share the empty one.
-    tried: frozenset[str] = frozenset()
     #: Servers it was given to, and the last of them.
     attempts: int = 0
     place: ServerSpec | None = None
+    #: When its wait began as scaling counts it: see `signals`. None until then.
+    counted: float | None = None
+    #: Servers that failed it, and when. Never changed in place: almost all tasks share the empty one.
+    tried: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    #: Servers that died with it.
+    deaths: int = 0
+    #: With affinity: what its server is chosen by.
+    home: str | None = None
 
 
 class Start(NamedTuple):
@@ -72,6 +93,7 @@ class Scheduler:
         self.responses = ResponseWindow(60.0)
         self.recent: deque[Start] = deque(maxlen=RECENT_STARTS)
         self.total_response = False
+        self.signals = Signals(10)
         self.started = 0
         self._clock = clock
         #: The slot of all tasks for which nobody waits: it never comes. None before the first of them.
@@ -82,11 +104,23 @@ class Scheduler:
         self._quotas: dict[str, int] = {}
         #: Tasks whose server failed, and that wait for another one.
         self._ahead: list[Task] = []
+        #: Tasks under which a server died, and that are not over.
+        self._retries = 0
+        #: Waiting tasks for which somebody waits, with the times of their submission: oldest first.
+        self._held: OrderedDict[str, float] = OrderedDict()
+        self._placement = Placement(self.queue, self.servers)
+        self._patience = Patience(900.0)
+        self._alarm = Alarm(self._tick)
+        self._loop: asyncio.AbstractEventLoop | None = None
         #: Told of each server that the pool has withdrawn: whoever waits for its answer waits in vain.
         self.on_gone: Callable[[Server], None] = lambda _: None
         #: Set while no task is here, neither waiting nor running.
         self.idle = asyncio.Event()
         self.idle.set()
+
+    def now(self) -> float:
+        """The time, seconds of the scheduler's clock."""
+        return self._clock()
 
     # --- admission -----------------------------------------------------------------------------------------------
 
@@ -98,8 +132,9 @@ class Scheduler:
             identity: whose it is.
             cost: turns it counts for.
         """
-        grant = asyncio.get_running_loop().create_future()
-        return self._submit(Task(task_id, identity, self._number(identity), self._clock(), grant), cost)
+        now, grant = self._clock(), asyncio.get_running_loop().create_future()
+        self._held[task_id] = now
+        return self._submit(Task(task_id, identity, self._number(identity), now, grant), cost)
 
     def submit_stored(
         self, task_id: str, identity: Identity, *, cost: float, age: float, on_grant: Callable[[Task], None]
@@ -116,7 +151,7 @@ class Scheduler:
         if self._nobody is None:
             self._nobody = asyncio.get_running_loop().create_future()
         number, submitted = self._number(identity), self._clock() - age
-        return self._submit(Task(task_id, identity, number, submitted, self._nobody, on_grant), cost)
+        return self._submit(Task(task_id, identity, number, submitted, self._nobody, on_grant, stored=True), cost)
 
     def _number(self, identity: Identity) -> int:
         number = self._numbers[identity.user] = self._numbers.get(identity.user, 0) + 1
@@ -124,12 +159,14 @@ class Scheduler:
 
     def _submit(self, task: Task, cost: float) -> Task:
         identity = task.identity
+        self._loop = task.grant.get_loop()
         self._tasks[task.task_id] = task
         self.idle.clear()
         weights = identity.network_weight, identity.user_weight
         who = identity.network, identity.user
         self.queue.push(Ticket(task.task_id, *who, task.submitted, cost, *weights, identity.flow))
         self._quotas[identity.quota] = self._quotas.get(identity.quota, 0) + 1
+        self.signals.join(task.task_id, identity.quota, task.submitted)
         self.pump()
         return task
 
@@ -143,10 +180,13 @@ class Scheduler:
             self._waits_no_more(task)
 
     def _waits_no_more(self, task: Task) -> None:
-        quota = task.identity.quota
+        quota, now = task.identity.quota, self._clock()
         left = self._quotas.pop(quota) - 1
         if left:
             self._quotas[quota] = left
+        self._held.pop(task.task_id, None)
+        since = self.signals.leave(task.task_id, quota, now)
+        task.counted = now if since is None else since
 
     def withdraw(self, task_id: str) -> Task | None:
         """Take out a task that waits, and for which nobody waits; None if there is no such task (any more)."""
@@ -188,6 +228,7 @@ class Scheduler:
 
         Raises:
             ExpiredError: none came in time.
+            NoServerError: there was no server at all for too long.
             ClosingError: the dispatcher shuts down.
         """
         try:
@@ -210,33 +251,111 @@ class Scheduler:
         if task in self._ahead:
             self._ahead.remove(task)
 
+    def limit_waits(self, *, no_server: float, counted: int) -> None:
+        """Take over limits.
+
+        Args:
+            no_server: seconds that a task waits while there is no server at all.
+            counted: waiting tasks of one user that count in what scaling reads.
+        """
+        self._patience.seconds = no_server
+        self.signals.set_limit(counted, self._clock())
+        self.pump()
+
     # --- slots ---------------------------------------------------------------------------------------------------
 
     def pump(self) -> None:
         """Give every free slot to the task whose turn it is."""
+        now = self._clock()
+        if self.servers.changing:
+            self.servers.advance(now)
         if self._ahead:
             for task in tuple(self._ahead):
-                self._grant_retry(task)
-        while self.queue:
-            ticket = self.queue.peek()
-            server = self.servers.choose()
-            if server is None or ticket is None:
-                return
+                self._grant_retry(task, now)
+        if self.servers.affine or self._placement.active:
+            self._placement.refresh()
+        while (found := self._next(now)) is not None:
+            task, server = found
+            self.queue.pop()
+            self._waits_no_more(task)
+            self._start(task, server)
+        if self.queue or self._ahead or self._alarm.armed:
+            self._look_again(now)
+
+    def _next(self, now: float) -> tuple[Task, Server] | None:
+        """The task whose turn it is, and its server; None when there is no task or no slot for it."""
+        while (ticket := self.queue.peek()) is not None:
             task = self._tasks[ticket.task_id]
             if task.grant.done():
                 # Given up in this very instant: it takes neither slot nor turn.
                 self._unqueue(task)
                 continue
-            self.queue.pop()
-            self._waits_no_more(task)
-            self._start(task, server)
+            server = self.servers.choose()
+            if server is not None and self.servers.affine:
+                server = self._placement.at_home(ticket.network, home_key(task.identity), now)
+                if server is None:
+                    continue
+            return None if server is None else (task, server)
+        return None
 
-    def _grant_retry(self, task: Task) -> None:
-        """A task whose server died had its turn already: it goes first, to a server it has not failed on."""
-        server = None if task.grant.done() else self.servers.choose(exclude=task.tried)
+    def _grant_retry(self, task: Task, now: float) -> None:
+        """A task whose server died had its turn already: it goes first, to a server it has not failed on.
+
+        One that has shown since then that it works may get it again.
+        """
+        if task.grant.done():
+            return
+        exclude = {s.spec.name for s in self.servers if s.proven <= task.tried.get(s.spec.uid, -inf) > -inf}
+        affine = self.servers.affine
+        key = home_key(task.identity)
+        server = self._placement.again(key, exclude, now) if affine else self.servers.choose(exclude)
         if server is not None:
             self._ahead.remove(task)
             self._occupy(task, server)
+
+    # --- what time brings ----------------------------------------------------------------------------------------
+
+    def _look_again(self, now: float) -> None:
+        """See to it that `pump` runs when time alone lets a waiting task go on, or ends its patience."""
+        bare = self._patience_ends(now)
+        change = self.servers.next_change(now) if self.waiting else None
+        wanted = min((at for at in (bare, change) if at is not None), default=None)
+        if self._loop is not None:
+            self._alarm.set(wanted, now, self._loop)
+
+    def _patience_ends(self, now: float) -> float | None:
+        """When who waits longest has been without any server for too long; None while there is one."""
+        served = any(server.usable for server in self.servers)
+        submitted = [task.submitted for task in self._ahead if not task.stored]
+        submitted += [next(iter(self._held.values()))] if self._held else []
+        return self._patience.until(now, min(submitted, default=None), served=served)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        bare = self._patience_ends(now)
+        if bare is not None and bare <= now:
+            self._send_away(now - self._patience.seconds)
+        self.pump()
+
+    def _send_away(self, submitted: float) -> None:
+        """There is no server: refuse who has waited since this time or longer. Tasks in a store go on waiting."""
+        waiting = [task for task in self._ahead if task.submitted <= submitted and not task.stored]
+        for task_id, since in self._held.items():
+            if since > submitted:
+                break
+            waiting.append(self._tasks[task_id])
+        for task in waiting:
+            self._refuse(task, NoServerError())
+
+    def _refuse(self, task: Task, error: Exception) -> None:
+        """Tell whoever waits for a slot that there will be none."""
+        if not task.grant.done():
+            task.grant.set_exception(error)
+        self._unqueue(task)
+        if task in self._ahead:
+            self._ahead.remove(task)
+
+    # --- running -------------------------------------------------------------------------------------------------
 
     def _start(self, task: Task, server: Server) -> None:
         now = self._clock()
@@ -244,7 +363,7 @@ class Scheduler:
         self.started += 1
         task.start_number = self.started
         if not self.total_response:
-            self.responses.add(now, now - task.submitted)
+            self.responses.add(now, now - _counted(task))
         wait, user = now - task.submitted, task.identity.user
         self.recent.append(Start(task.start_number, task.task_id, user, task.number, server.spec.name, wait))
         self._occupy(task, server)
@@ -253,6 +372,9 @@ class Scheduler:
         task.attempts += 1
         task.place = server.spec
         server.running.add(task.task_id)
+        if self.servers.affine:
+            task.home = home_key(task.identity)
+            server.guests[task.home] += 1
         task.occupied = self._clock()
         if task.grant is self._nobody:
             task.grant = self._nobody.get_loop().create_future()
@@ -273,9 +395,13 @@ class Scheduler:
             KeyError: it has left before.
         """
         server.running.remove(task.task_id)
-        task.used += self._clock() - task.occupied
+        if task.home is not None:
+            server.guests -= Counter({task.home: 1})
+            task.home = None
+        now = self._clock()
+        task.used += now - task.occupied
         if seconds is not None:
-            server.finished(seconds)
+            self.servers.succeeded(server, now, seconds)
         self.pump()
 
     def finish(self, task: Task, *, answered: bool) -> None:
@@ -287,28 +413,47 @@ class Scheduler:
         """
         if self._tasks.pop(task.task_id, None) is not None and task.started is not None:
             self.queue.settle(task.task_id, task.used)
+            self._retries -= task.deaths > 0
         if not self._tasks:
             self.idle.set()
         if self.total_response and answered:
             now = self._clock()
-            self.responses.add(now, now - task.submitted)
+            self.responses.add(now, now - _counted(task))
+
+    def died_under(self, task: Task) -> None:
+        """A server that had got this task died before it answered."""
+        self._retries += not task.deaths
+        task.deaths += 1
+
+    def retry_budget(self, percent: float) -> int:
+        """How many tasks that a server died under may be kept at a time.
+
+        Args:
+            percent: `queue.retryBudgetPercent`, of the tasks that run or wait.
+
+        Returns:
+            Three at least, and as many as one server may have: the death of a single server uses up no budget.
+        """
+        most = max((server.spec.slots for server in self.servers), default=0)
+        return max(LEAST_RETRIES, most, int(percent / 100.0 * len(self._tasks)))
+
+    @property
+    def retries(self) -> int:
+        """Tasks that a server died under, and that are not over."""
+        return self._retries
 
     def retry(self, task: Task, failed: Server) -> None:
         """Let a started task have another server, ahead of the queue; await `granted` again."""
-        task.tried |= {failed.spec.name}
+        task.tried = {**task.tried, failed.spec.uid: self._clock()}
         task.grant = asyncio.get_running_loop().create_future()
         self._ahead.append(task)
         self.pump()
-
-    def can_retry(self, tried: Collection[str]) -> bool:
-        """Whether there is a usable server besides these."""
-        return any(s.usable and s.spec.name not in tried for s in self.servers)
 
     # --- servers -------------------------------------------------------------------------------------------------
 
     def update_servers(self, specs: list[ServerSpec]) -> None:
         """Take over the pool's servers; whoever waits for one that is gone is told so."""
-        for server in self.servers.update(specs):
+        for server in self.servers.update(specs, self._clock()):
             self.on_gone(server)
         self.pump()
 
@@ -321,6 +466,27 @@ class Scheduler:
         running = ((self._tasks.get(task_id), server) for server in self.servers for task_id in server.running)
         mine = [(task.start_number, server) for task, server in running if task and task.identity.flow == flow]
         return min(mine, key=lambda found: found[0])[1] if mine else None
+
+    def probed(self, server: Server, *, good: bool) -> Change | None:
+        """A probe of a server was answered, or not; returns what changed because of it."""
+        change = self.servers.probed(server, self._clock(), good=good)
+        if change is not None or self._ahead:
+            self.pump()
+        return change
+
+    def unreachable(self, server: Server) -> Change | None:
+        """No connection to a server came about; returns what changed. Give its slot back afterwards."""
+        return self.servers.unreachable(server, self._clock()) if self.has(server) else None
+
+    def failed(self, server: Server, *, answered: bool) -> Change | None:
+        """A server failed a task; returns what changed. Give its slot back afterwards."""
+        return self.servers.failed(server, self._clock(), answered=answered) if self.has(server) else None
+
+    def server_for(self, identity: Identity) -> Server | None:
+        """The server for a pass-through request of this user."""
+        now = self._clock()
+        self.servers.advance(now)
+        return self.servers.for_network(home_key(identity), now)
 
     # --- figures -------------------------------------------------------------------------------------------------
 
@@ -335,18 +501,30 @@ class Scheduler:
         running = (self._tasks.get(task_id) for server in self.servers for task_id in server.running)
         return [now - task.occupied for task in running if task is not None]
 
-    def mean_response(self) -> float:
-        """The mean response as scaling reads it."""
-        now = self._clock()
-        measured = self.responses.values(now)
-        ages = () if measured else [now - ticket.submitted for ticket in self.queue]
-        return mean_response(measured, ages)
-
-    def oldest_age(self) -> float:
-        """Age of the oldest waiting task, seconds."""
+    def longest_wait(self) -> float:
+        """Age of the task that waits longest, seconds; 0 when none does."""
         oldest = self.queue.oldest()
         submitted = [task.submitted for task in self._ahead] + ([] if oldest is None else [oldest.submitted])
         return longest_wait(submitted, self._clock())
+
+    # What scaling reads: of each user only the first tasks count, and their waits since they came among them. A task
+    # whose server died counts in any case: there are no more of them than slots.
+
+    def queue_length(self) -> int:
+        """The queue length as scaling reads it."""
+        return self.signals.length + len(self._ahead)
+
+    def mean_response(self) -> float:
+        """The mean response as scaling reads it, seconds."""
+        now = self._clock()
+        measured = self.responses.values(now)
+        return mean_response(measured, (self.signals.mean_age(now),)) if measured or self.signals.length else 0.0
+
+    def oldest_age(self) -> float:
+        """The longest wait as scaling reads it, seconds."""
+        oldest = self.signals.oldest()
+        since = [_counted(task) for task in self._ahead] + ([] if oldest is None else [oldest])
+        return longest_wait(since, self._clock())
 
     def shut_out(self) -> None:
         """Refuse everything that still waits, or leave it in its store; what runs goes on."""
@@ -354,6 +532,9 @@ class Scheduler:
             if task.grant is self._nobody:
                 self.withdraw(task.task_id)
             elif not task.grant.done():
-                task.grant.set_exception(ClosingError())
-                self._unqueue(task)
-        self._ahead.clear()
+                self._refuse(task, ClosingError())
+
+
+def _counted(task: Task) -> float:
+    """When the task's wait began as scaling counts it."""
+    return task.submitted if task.counted is None else task.counted

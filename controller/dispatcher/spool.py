@@ -10,12 +10,17 @@ from typing import IO, Final
 
 from aiohttp import StreamReader
 
+from controller.api.queue import SlowClients
 from controller.dispatcher.files import chunks, in_thread, write_all
+from controller.dispatcher.slow import paced
 
 #: Bodies up to this stay in memory; a prompt does, an uploaded image may not.
 MEMORY_BYTES: Final = 1024 * 1024
 #: All bodies in memory together; further ones go to disk however small they are.
 MEMORY_TOTAL_BYTES: Final = 256 * 1024 * 1024
+
+
+DEFAULT_SLOW: Final = SlowClients()
 
 
 class BodyTooLargeError(Exception):
@@ -36,11 +41,12 @@ class Spool:
         #: Bytes of bodies in memory now.
         self.in_memory = 0
 
-    async def receive(self, content: StreamReader, *, limit: int) -> "Body":
+    async def receive(self, content: StreamReader, *, limit: int, slow: SlowClients = DEFAULT_SLOW) -> "Body":
         """Take in a whole body.
 
         Raises:
             BodyTooLargeError: it is larger than `limit` bytes; the rest was not read.
+            SlowBodyError: it comes too slowly.
             SpoolError: it cannot be kept.
         """
         body = Body(self)
@@ -49,7 +55,7 @@ class Spool:
                 # All of it is here already, as most prompts are by the time their request is looked at.
                 await body.take(content.read_nowait(), limit)
                 return body
-            async for chunk in content.iter_any():
+            async for chunk in paced(content, slow):
                 await body.take(chunk, limit)
         except BaseException:
             body.close()

@@ -67,6 +67,7 @@ class Bench:
         self.state.metrics.attach(self.state)
         self.proxy = Proxy(self.state)
         self.tasks = AsyncTasks(self.state, self.proxy.executor)
+        self.data = DataServer(self.state, self.proxy, self.tasks)
         self.url = ""
         self.admin_url = ""
         self._runners: list[web.BaseRunner] = []
@@ -76,7 +77,7 @@ class Bench:
 
     async def start(self) -> None:
         """Open both ports."""
-        data = web.ServerRunner(DataServer(self.state, self.proxy, self.tasks), shutdown_timeout=1)
+        data = web.ServerRunner(self.data, shutdown_timeout=1)
         admin = web.AppRunner(make_admin(self.state), access_log=None, shutdown_timeout=1)
         self.url, self.admin_url = await self._listen(data), await self._listen(admin)
         self.state.synced = True

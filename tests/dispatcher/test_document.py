@@ -52,7 +52,7 @@ def test_the_defaults_it_gives_are_those_of_the_code() -> None:
 
 def test_its_examples_are_valid() -> None:
     examples = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         if "servers" in example:
             assert len(msgspec.convert(example, ServersFile).servers) == 2

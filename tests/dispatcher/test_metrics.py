@@ -69,8 +69,14 @@ async def test_waiting_and_running_tasks_are_told_apart(bench: Any) -> None:
     assert figures['haipool_passthrough_requests_total{outcome="ok"}'] == 1
 
 
+async def hang_up(request: aiohttp.web.Request) -> aiohttp.web.Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return aiohttp.web.Response()
+
+
 async def test_how_tasks_ended_is_counted(bench: Any) -> None:
-    bench.spec(queue={"maxWaitSeconds": 1, "maxTasksPerUser": 1, "maxBodyBytes": 10})
+    bench.spec(queue={"maxWaitSeconds": 1, "maxTasksPerUser": 1, "maxBodyBytes": 10, "maxAttempts": 1})
     (await bench.send("x" * 11)).problem(413)
     expiring = asyncio.create_task(bench.send("x"))
     await bench.until(lambda: bench.scheduler.waiting == 1)
@@ -80,13 +86,14 @@ async def test_how_tasks_ended_is_counted(bench: Any) -> None:
     await bench.until(lambda: bench.scheduler.waiting == 1)
     leaving.cancel()
     await bench.until(lambda: bench.scheduler.waiting == 0)
-    bench.server("demo-1", "http://127.0.0.1:1")
+    await bench.upstream(hang_up)
     (await bench.send("x")).problem(502)
     figures = await scrape(bench)
     for status in ("expired", "cancelled", "failed"):
         assert figures[f'haipool_tasks_total{{status="{status}"}}'] == 1, status
     assert figures['haipool_requests_shed_total{reason="body_too_large"}'] == 1
     assert figures['haipool_requests_shed_total{reason="user_cap"}'] == 1
+    assert figures["haipool_tasks_quarantined_total"] == 1
 
 
 async def test_a_drain_and_a_loss_of_sync_are_told(bench: Any) -> None:

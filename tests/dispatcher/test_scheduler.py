@@ -14,8 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from controller.api.gpupool import Ejection
+from controller.api.gpupool import Server as ServerSettings
 from controller.dispatcher.identity import Identity
-from controller.dispatcher.scheduler import ClosingError, ExpiredError, Scheduler, Task
+from controller.dispatcher.scheduler import ClosingError, ExpiredError, NoServerError, Scheduler, Task
 from controller.dispatcher.servers import Server, ServerSpec
 
 pytestmark = pytest.mark.looptime
@@ -327,11 +329,18 @@ class Client:
 class Machine(RuleBasedStateMachine):
     """Clients, servers and time in any order."""
 
+    affine = False
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = looptime.new_event_loop()
         self.scheduler = Scheduler(self.loop.time)
         self.scheduler.on_gone = self._tell
+        self.scheduler.servers.settings = ServerSettings(
+            slow_start_seconds=20, ejection=Ejection(consecutive_failures=2, base_seconds=10, max_seconds=25)
+        )
+        self.scheduler.servers.affine = self.affine
+        self.scheduler.limit_waits(no_server=30, counted=2)
         self.clients: list[Client] = []
         self.every_server: list[Server] = []
         self.specs: dict[str, ServerSpec] = {}
@@ -348,6 +357,8 @@ class Machine(RuleBasedStateMachine):
         assert self.scheduler.idle.is_set()
         assert self.scheduler.waiting == 0
         assert not self.scheduler._tasks
+        assert self.scheduler.queue_length() == self.scheduler.retries == 0
+        assert not any(server.guests for server in self.every_server)
         assert not self.scheduler._quotas
         self.loop.close()
 
@@ -377,7 +388,7 @@ class Machine(RuleBasedStateMachine):
         try:
             while True:
                 server = await scheduler.granted(task, limit)
-                client.at, seconds = server, None
+                client.at, seconds, end = server, None, ""
                 try:
                     if not scheduler.has(server):
                         end = "lost"
@@ -389,11 +400,14 @@ class Machine(RuleBasedStateMachine):
                         return end
                 finally:
                     client.at = None
+                    if end == "lost":
+                        scheduler.failed(server, answered=False)
                     scheduler.release(task, server, seconds=seconds)
-                if not scheduler.can_retry({*task.tried, server.spec.name}):
+                scheduler.died_under(task)
+                if task.deaths >= 3:
                     return "failed"
                 scheduler.retry(task, server)
-        except ExpiredError:
+        except (ExpiredError, NoServerError):
             return "expired"
         finally:
             scheduler.finish(task, answered=False)
@@ -450,8 +464,8 @@ class Machine(RuleBasedStateMachine):
     def probe(self, name: str, up: bool) -> None:
         server = self.scheduler.servers.get(name)
         if server is not None:
-            server.up = up
-            self.scheduler.pump()
+            for _ in range(1 if up else 3):
+                self.scheduler.probed(server, good=up)
             self.settled = False
 
     def _update(self) -> None:
@@ -486,8 +500,36 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_waits_for_its_turn_beside_a_free_slot(self) -> None:
-        if self.settled and len(self.scheduler.queue):
+        if self.settled and not self.affine and len(self.scheduler.queue):
             assert not any(server.free for server in self.scheduler.servers)
+
+    @invariant()
+    def with_affinity_nothing_waits_for_its_turn_beside_a_free_slot_of_its_own_server(self) -> None:
+        if self.settled and self.affine:
+            for network in self.scheduler.queue.networks():
+                home = self.scheduler.servers.for_task(network, self.loop.time())
+                assert home is None or not home.free
+
+    @invariant()
+    def never_are_more_servers_ejected_than_may_be_and_one_that_can_work_always_may(self) -> None:
+        if self.settled:
+            able = [server for server in self.scheduler.servers if server.able]
+            assert sum(server.health.ejected for server in able) <= len(able) // 2
+            assert not able or any(server.usable for server in able)
+
+    @invariant()
+    def nobody_waits_without_any_server_for_longer_than_is_allowed(self) -> None:
+        waiting = [c.task for c in self.clients if not c.job.done() and c.at is None and c.task is not None]
+        submitted = [task.submitted for task in waiting if not task.stored]
+        if self.settled and submitted and not any(server.usable for server in self.scheduler.servers):
+            since = self.scheduler._patience.since
+            assert since is not None
+            assert self.loop.time() - max(since, min(submitted)) < 30
+
+    @invariant()
+    def what_counts_for_scaling_is_a_part_of_what_waits(self) -> None:
+        assert self.scheduler.queue_length() <= self.scheduler.waiting
+        assert self.scheduler.oldest_age() <= self.scheduler.longest_wait()
 
     @invariant()
     def who_waits_is_a_client_who_is_still_here(self) -> None:
@@ -500,3 +542,13 @@ class Machine(RuleBasedStateMachine):
 
 Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestMachine = Machine.TestCase
+
+
+class AffineMachine(Machine):
+    """The same, where a network's tasks all go to one server."""
+
+    affine = True
+
+
+AffineMachine.TestCase.settings = Machine.TestCase.settings
+TestAffineMachine = AffineMachine.TestCase

@@ -229,12 +229,13 @@ async def test_an_error_of_the_application_is_its_answer_and_the_task_has_failed
 
 
 async def test_a_task_that_no_server_could_do_tells_the_problem(desk: Any) -> None:
+    desk.bench.spec(queue={"maxAttempts": 2})
     await desk.bench.upstream(hang_up, "demo-1", speed=9.0)
     await desk.bench.upstream(hang_up, "demo-2")
     where = await desk.hand_in("x")
     failed = await desk.until(where, "failed")
     assert (failed["result"], failed["attempts"], failed["server"]) == ("none", 2, "demo-2")
-    assert failed["failure"]["title"] == "Server failed"
+    assert failed["failure"]["title"] == "Task quarantined"
     assert "demo-2" in (await desk.get(where + "/result")).problem(502)
 
 
