@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from controller.dispatcher.figures import Start
 from controller.dispatcher.problems import problem
-from controller.dispatcher.scheduler import Start
 from controller.dispatcher.servers import Server
 from controller.dispatcher.state import State
 
@@ -105,8 +105,8 @@ def inspect(state: State) -> dict[str, Any]:
         "synced": state.synced,
         "waiting": scheduler.waiting,
         "oldestAgeSeconds": round(scheduler.longest_wait(), 3),
-        "retries": scheduler.retries,
-        "started": scheduler.started,
+        "retries": scheduler.retries.under_way,
+        "started": scheduler.figures.started,
         "users": [{"user": user, "waiting": waiting} for user, waiting in scheduler.queue.users().items()],
         "servers": [_server(server, scheduler.now()) for server in scheduler.servers],
         "asyncTasks": {
@@ -114,7 +114,7 @@ def inspect(state: State) -> dict[str, Any]:
             "storedBytes": figures.bytes,
             "states": {state.value: count for state, count in figures.tasks.items()},
         },
-        "recentStarts": [_start(start) for start in tuple(scheduler.recent)[-100:]],
+        "recentStarts": [_start(start) for start in tuple(scheduler.figures.recent)[-100:]],
     }
 
 

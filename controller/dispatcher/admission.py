@@ -26,7 +26,7 @@ def refusal(state: State, exchange: Exchange, arriving: tuple[int, int] = (0, 0)
         state.metrics.shed.labels("queue_full").inc()
         detail = f"{waiting} tasks are waiting, queue.maxTasks is {queue.max_tasks}"
         return problem(429, "Queue full", detail, retry_after=drain_time(scheduler, waiting))
-    mine = scheduler.waiting_of(exchange.identity.quota) + arriving[1]
+    mine = scheduler.allowances.waiting(exchange.identity.quota) + arriving[1]
     if mine >= queue.max_tasks_per_user:
         state.metrics.shed.labels("user_cap").inc()
         detail = f"{mine} of your tasks are waiting, queue.maxTasksPerUser is {queue.max_tasks_per_user}"

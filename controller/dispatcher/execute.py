@@ -25,10 +25,10 @@ from controller.dispatcher.follow import Follower
 from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError, UnsendableError, send
 from controller.dispatcher.health import told
 from controller.dispatcher.problems import problem
-from controller.dispatcher.scheduler import ClosingError, ExpiredError, NoServerError, Task
 from controller.dispatcher.servers import Change, Server
 from controller.dispatcher.slow import SlowClientError
 from controller.dispatcher.state import State
+from controller.dispatcher.task import ClosingError, ExpiredError, NoServerError, Task
 from controller.dispatcher.upstream import Reply
 
 logger = logging.getLogger(__name__)
@@ -160,8 +160,11 @@ class Executor:
             self._state.metrics.ended[outcome.status].inc()
             if self._state.recorder is not None:
                 self._state.recorder.task_ended(job.task, job.route, outcome.status, outcome.reason)
+        scheduler, task = self._state.scheduler, job.task
         answered = job.sink.begun and outcome.status in ("success", "failed")
-        self._state.scheduler.finish(job.task, answered=answered)
+        if answered:
+            self._state.metrics.response.observe(scheduler.now() - task.submitted)
+        scheduler.finish(task, answered=answered)
 
     async def _attempts(self, job: Job) -> Outcome:
         scheduler, task, limit = self._state.scheduler, job.task, float(job.queue.max_wait_seconds)
@@ -192,13 +195,13 @@ class Executor:
         if not error.sent or error.withdrawn:
             return None
         scheduler, task, metrics = self._state.scheduler, job.task, self._state.metrics
-        scheduler.died_under(task)
+        scheduler.retries.died_under(task)
         if task.deaths >= job.queue.max_attempts:
             metrics.quarantined.inc()
             why = f"{error}; {task.deaths} servers failed while they worked on this task (queue.maxAttempts)"
             return Outcome("failed", why, problem(502, "Task quarantined", why))
         budget = scheduler.retry_budget(job.queue.retry_budget_percent)
-        if scheduler.retries > budget:
+        if scheduler.retries.under_way > budget:
             metrics.shed.labels("retry_budget").inc()
             return _server_failed(f"{error}; {budget} other tasks are being repeated (queue.retryBudgetPercent)")
         return None

@@ -6,8 +6,8 @@ from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
-from controller.dispatcher.scheduler import Task
 from controller.dispatcher.servers import Server
+from controller.dispatcher.task import Task
 
 CONNECTION: Final = istr("Connection")
 UPGRADE: Final = istr("Upgrade")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from controller.dispatcher.state import State
 
 _WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
@@ -36,6 +37,18 @@ class DispatcherMetrics:
             "haipool_task_duration_seconds",
             "Time a task took at its server.",
             buckets=_WAIT_BUCKETS,
+            registry=self.registry,
+        )
+        self.response = Histogram(
+            "haipool_task_response_seconds",
+            "Time from submission of a task until its whole answer has gone out.",
+            buckets=_WAIT_BUCKETS,
+            registry=self.registry,
+        )
+        self.loop_lag = Histogram(
+            "haipool_event_loop_lag_seconds",
+            "By how much timers of the dispatcher come too late.",
+            buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
         self.tasks = Counter("haipool_tasks_total", "Tasks by how they ended.", ["status"], registry=self.registry)
@@ -86,7 +99,9 @@ class _StateCollector(Collector):
             names.QUEUE_LENGTH, "Tasks waiting now, so many of each user.", value=scheduler.queue_length()
         )
         yield GaugeMetricFamily(names.QUEUE_OLDEST_AGE, "Longest wait among them.", value=scheduler.oldest_age())
-        yield GaugeMetricFamily(names.MEAN_RESPONSE, "Mean response of the window.", value=scheduler.mean_response())
+        yield GaugeMetricFamily(
+            names.MEAN_RESPONSE, "Mean response of the window.", value=scheduler.figures.mean_response()
+        )
         yield GaugeMetricFamily(names.QUEUE_USERS, "Users with a waiting task.", value=scheduler.queue.user_count)
         yield GaugeMetricFamily(names.DISPATCHER_STARTED, "Start of this process.", value=state.started_at)
         yield GaugeMetricFamily(names.DISPATCHER_SYNCED, "Pool and servers are current.", value=float(state.synced))
@@ -95,10 +110,33 @@ class _StateCollector(Collector):
             "haipool_queue_worst_wait_seconds", "Age of the task that waits longest.", value=scheduler.longest_wait()
         )
         yield GaugeMetricFamily(
-            "haipool_tasks_retrying", "Tasks that a server died under, not over yet.", value=scheduler.retries
+            "haipool_tasks_retrying",
+            "Tasks that a server died under, not over yet.",
+            value=scheduler.retries.under_way,
         )
+        yield from self._fairness()
         yield from self._servers()
         yield from self._health()
+
+    def _fairness(self) -> Iterator[Metric]:
+        """How fair turns were, and what giving them out costs."""
+        figures, now = self._state.scheduler.figures, self._state.scheduler.now()
+        yield GaugeMetricFamily(
+            "haipool_fairness_jain_index",
+            "Jain's index over what waiting networks got of what was due to them.",
+            value=figures.fairness.index(now),
+        )
+        yield GaugeMetricFamily(
+            "haipool_fairness_worst_ratio",
+            "What the waiting network that got least got of what was due to it.",
+            value=figures.fairness.worst(now),
+        )
+        yield SummaryMetricFamily(
+            "haipool_scheduling_seconds",
+            "Time that giving out slots took.",
+            count_value=figures.rounds,
+            sum_value=figures.round_seconds,
+        )
 
     def _servers(self) -> Iterator[Metric]:
         servers = list(self._state.scheduler.servers)

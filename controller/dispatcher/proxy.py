@@ -86,7 +86,9 @@ class Proxy:
 
     async def _run(self, exchange: Exchange, body: Body) -> web.StreamResponse:
         identity, sink = exchange.identity, ClientSink(exchange.request, self._spool, exchange.view.spec.queue)
-        task = self._state.scheduler.submit(next(self._ids), identity, cost=exchange.route.cost)
+        task = self._state.scheduler.submit(
+            next(self._ids), identity, route=exchange.route.name, cost=exchange.route.cost
+        )
         job = Job(task, exchange.route, exchange.view.spec.queue, outgoing(exchange, body), sink)
 
         def close() -> None:

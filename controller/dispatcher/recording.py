@@ -11,8 +11,8 @@ from controller.api.queue import Route
 from controller.api.records import Records
 from controller.dispatcher.addresses import KEPT, share_key
 from controller.dispatcher.identity import Identity
-from controller.dispatcher.scheduler import Task
 from controller.dispatcher.stores.base import StoredTask
+from controller.dispatcher.task import Task
 from controller.records.addresses import MIN_KEY_BYTES, AddressHash, kept_key
 from controller.records.lines import stamp
 from controller.records.task import Status, TaskRecord

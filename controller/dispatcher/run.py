@@ -20,6 +20,7 @@ from controller.dispatcher.admin import AdminToken, make_admin
 from controller.dispatcher.apikeys import KeyFile
 from controller.dispatcher.app import DataServer
 from controller.dispatcher.health import HealthChecks
+from controller.dispatcher.looplag import LoopLag
 from controller.dispatcher.metrics import DispatcherMetrics
 from controller.dispatcher.proxy import Proxy
 from controller.dispatcher.recording import Recorder
@@ -97,7 +98,7 @@ async def _serve(args: argparse.Namespace) -> int:
             (args.host, args.port), "data")  # fmt: skip
         state.starting = False
         signals = _signals()
-        lasting = (watcher, health, *key_files)
+        lasting = (watcher, health, *key_files, LoopLag(state.metrics.loop_lag))
         runs = (*(each.run() for each in lasting), tasks.run_timers(), data.watch(), _sweep(state))
         jobs = [asyncio.create_task(job) for job in runs]
         try:

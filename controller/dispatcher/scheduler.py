@@ -1,87 +1,22 @@
 """Binds the fair queue to the servers: late, when a slot is free, and for whoever's turn it is then."""
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from math import inf
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from time import perf_counter
 
+from controller.dispatcher.allowance import Allowances
 from controller.dispatcher.fairqueue import FairQueue, Ticket
+from controller.dispatcher.fairqueue.estimate import Estimator
+from controller.dispatcher.figures import Figures
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.patience import Alarm, Patience
 from controller.dispatcher.placement import Placement, home_key
+from controller.dispatcher.retries import Retries
 from controller.dispatcher.servers import Change, Server, Servers, ServerSpec
-from controller.dispatcher.signals import Signals
-from controller.dispatcher.window import ResponseWindow
-from controller.scaling.readings import longest_wait, mean_response
-
-#: Starts kept for inspection.
-RECENT_STARTS: Final = 1000
-#: Retries that a pool may always have under way.
-LEAST_RETRIES: Final = 3
-#: What almost all tasks have tried.
-_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
-
-
-class ExpiredError(Exception):
-    """The task waited longer than `queue.maxWaitSeconds`."""
-
-
-class NoServerError(Exception):
-    """There was no server at all for `queue.noServerWaitSeconds`."""
-
-
-class ClosingError(Exception):
-    """The dispatcher is shutting down and takes this task no further."""
-
-
-@dataclass(slots=True, eq=False)
-class Task:
-    """One task from admission to its end. Times are seconds of the scheduler's clock."""
-
-    task_id: str
-    identity: Identity
-    #: Number of this task among its user's, from 1.
-    number: int
-    submitted: float
-    #: The slot, once there is one.
-    grant: "asyncio.Future[Server]"
-    #: Told of the first slot, where nobody waits. Such a task is in a store, and outlives this process.
-    on_grant: "Callable[[Task], None] | None" = None
-    #: Whether it is in a store: it can wait without anybody, and for longer.
-    stored: bool = False
-    started: float | None = None
-    #: Number of this start among all, from 1.
-    start_number: int = 0
-    #: When it got the slot it has now, or had last.
-    occupied: float = 0.0
-    #: Seconds it kept servers busy, all attempts together.
-    used: float = 0.0
-    #: Servers it was given to, and the last of them.
-    attempts: int = 0
-    place: ServerSpec | None = None
-    #: When its wait began as scaling counts it: see `signals`. None until then.
-    counted: float | None = None
-    #: Servers that failed it, and when. Never changed in place: almost all tasks share the empty one.
-    tried: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
-    #: Servers that died with it.
-    deaths: int = 0
-    #: With affinity: what its server is chosen by.
-    home: str | None = None
-
-
-class Start(NamedTuple):
-    """A start, as it is kept for inspection."""
-
-    start: int
-    task: str
-    user: str
-    number: int
-    server: str
-    #: Seconds.
-    wait: float
+from controller.dispatcher.task import ClosingError, ExpiredError, NoServerError, Task
+from controller.scaling.readings import longest_wait
 
 
 class Scheduler:
@@ -90,22 +25,17 @@ class Scheduler:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.servers = Servers()
         self.queue = FairQueue()
-        self.responses = ResponseWindow(60.0)
-        self.recent: deque[Start] = deque(maxlen=RECENT_STARTS)
-        self.total_response = False
-        self.signals = Signals(10)
-        self.started = 0
+        self.figures = Figures(clock)
+        #: What tasks probably take, for turns that are counted in seconds.
+        self.estimates = Estimator()
         self._clock = clock
         #: The slot of all tasks for which nobody waits: it never comes. None before the first of them.
         self._nobody: asyncio.Future[Server] | None = None
         self._tasks: dict[str, Task] = {}
-        self._numbers: dict[str, int] = {}
-        #: Waiting tasks by what limits are counted by.
-        self._quotas: dict[str, int] = {}
+        self.allowances = Allowances()
         #: Tasks whose server failed, and that wait for another one.
         self._ahead: list[Task] = []
-        #: Tasks under which a server died, and that are not over.
-        self._retries = 0
+        self.retries = Retries()
         #: Waiting tasks for which somebody waits, with the times of their submission: oldest first.
         self._held: OrderedDict[str, float] = OrderedDict()
         self._placement = Placement(self.queue, self.servers)
@@ -124,55 +54,57 @@ class Scheduler:
 
     # --- admission -----------------------------------------------------------------------------------------------
 
-    def submit(self, task_id: str, identity: Identity, *, cost: float = 1.0) -> Task:
+    def submit(self, task_id: str, identity: Identity, *, route: str = "", cost: float = 1.0) -> Task:
         """Queue a task for which somebody waits. Its body is here already: a slow client must not hold a slot.
 
         Args:
             task_id: unique among all tasks.
             identity: whose it is.
+            route: name of its route.
             cost: turns it counts for.
         """
         now, grant = self._clock(), asyncio.get_running_loop().create_future()
         self._held[task_id] = now
-        return self._submit(Task(task_id, identity, self._number(identity), now, grant), cost)
+        return self._submit(Task(task_id, identity, self.allowances.number(identity), now, grant, route, cost))
 
     def submit_stored(
-        self, task_id: str, identity: Identity, *, cost: float, age: float, on_grant: Callable[[Task], None]
+        self,
+        task_id: str,
+        identity: Identity,
+        *,
+        route: str = "",
+        cost: float = 1.0,
+        age: float,
+        on_grant: Callable[[Task], None],
     ) -> Task:
         """Queue a task that is in a store. Very many may wait: each costs its place, and nothing that waits for it.
 
         Args:
             task_id: unique among all tasks.
             identity: whose it is.
+            route: name of its route.
             cost: turns it counts for.
             age: seconds since it was submitted.
             on_grant: told when it has a slot; then `granted` returns at once.
         """
         if self._nobody is None:
             self._nobody = asyncio.get_running_loop().create_future()
-        number, submitted = self._number(identity), self._clock() - age
-        return self._submit(Task(task_id, identity, number, submitted, self._nobody, on_grant, stored=True), cost)
+        number, submitted = self.allowances.number(identity), self._clock() - age
+        grant = self._nobody
+        return self._submit(Task(task_id, identity, number, submitted, grant, route, cost, on_grant, stored=True))
 
-    def _number(self, identity: Identity) -> int:
-        number = self._numbers[identity.user] = self._numbers.get(identity.user, 0) + 1
-        return number
-
-    def _submit(self, task: Task, cost: float) -> Task:
+    def _submit(self, task: Task) -> Task:
         identity = task.identity
         self._loop = task.grant.get_loop()
         self._tasks[task.task_id] = task
         self.idle.clear()
         weights = identity.network_weight, identity.user_weight
         who = identity.network, identity.user
-        self.queue.push(Ticket(task.task_id, *who, task.submitted, cost, *weights, identity.flow))
-        self._quotas[identity.quota] = self._quotas.get(identity.quota, 0) + 1
-        self.signals.join(task.task_id, identity.quota, task.submitted)
+        self.queue.push(Ticket(task.task_id, *who, task.submitted, task.cost, *weights, identity.flow))
+        self.allowances.waits(identity)
+        self.figures.waits(task)
         self.pump()
         return task
-
-    def waiting_of(self, quota: str) -> int:
-        """Waiting tasks that count against one allowance (`Identity.quota`)."""
-        return self._quotas.get(quota, 0)
 
     def _unqueue(self, task: Task) -> None:
         """The task waits no more, if it did: without having had a turn."""
@@ -180,13 +112,9 @@ class Scheduler:
             self._waits_no_more(task)
 
     def _waits_no_more(self, task: Task) -> None:
-        quota, now = task.identity.quota, self._clock()
-        left = self._quotas.pop(quota) - 1
-        if left:
-            self._quotas[quota] = left
+        self.allowances.waits_no_more(task.identity)
         self._held.pop(task.task_id, None)
-        since = self.signals.leave(task.task_id, quota, now)
-        task.counted = now if since is None else since
+        self.figures.waits_no_more(task, self._clock())
 
     def withdraw(self, task_id: str) -> Task | None:
         """Take out a task that waits, and for which nobody waits; None if there is no such task (any more)."""
@@ -215,9 +143,7 @@ class Scheduler:
 
     def forget_users(self, keep: Callable[[str], bool]) -> None:
         """Drop the counters of users whose window is over and who have nothing waiting."""
-        waiting = self.queue.users()
-        for user in [u for u in self._numbers if u not in waiting and not keep(u)]:
-            del self._numbers[user]
+        self.allowances.forget(self.queue.users(), keep)
 
     async def granted(self, task: Task, limit: float) -> Server:
         """Wait for a slot.
@@ -259,14 +185,14 @@ class Scheduler:
             counted: waiting tasks of one user that count in what scaling reads.
         """
         self._patience.seconds = no_server
-        self.signals.set_limit(counted, self._clock())
+        self.figures.signals.set_limit(counted, self._clock())
         self.pump()
 
     # --- slots ---------------------------------------------------------------------------------------------------
 
     def pump(self) -> None:
         """Give every free slot to the task whose turn it is."""
-        now = self._clock()
+        began, now = perf_counter(), self._clock()
         if self.servers.changing:
             self.servers.advance(now)
         if self._ahead:
@@ -275,12 +201,10 @@ class Scheduler:
         if self.servers.affine or self._placement.active:
             self._placement.refresh()
         while (found := self._next(now)) is not None:
-            task, server = found
-            self.queue.pop()
-            self._waits_no_more(task)
-            self._start(task, server)
+            self._start(*found, now)
         if self.queue or self._ahead or self._alarm.armed:
             self._look_again(now)
+        self.figures.round(began)
 
     def _next(self, now: float) -> tuple[Task, Server] | None:
         """The task whose turn it is, and its server; None when there is no task or no slot for it."""
@@ -357,15 +281,14 @@ class Scheduler:
 
     # --- running -------------------------------------------------------------------------------------------------
 
-    def _start(self, task: Task, server: Server) -> None:
-        now = self._clock()
-        task.started = now
-        self.started += 1
-        task.start_number = self.started
-        if not self.total_response:
-            self.responses.add(now, now - _counted(task))
-        wait, user = now - task.submitted, task.identity.user
-        self.recent.append(Start(task.start_number, task.task_id, user, task.number, server.spec.name, wait))
+    def _start(self, task: Task, server: Server, now: float) -> None:
+        task.charge = task.cost
+        if self.queue.fairness == "Seconds":
+            task.charge = self.estimates.estimate((task.route, server.spec.bundle), task.cost)
+        self.queue.pop(task.charge)
+        self.figures.fairness.served(task.identity.network, task.charge)
+        self._waits_no_more(task)
+        self.figures.starts(task, server, now)
         self._occupy(task, server)
 
     def _occupy(self, task: Task, server: Server) -> None:
@@ -402,6 +325,8 @@ class Scheduler:
         task.used += now - task.occupied
         if seconds is not None:
             self.servers.succeeded(server, now, seconds)
+            if self.queue.fairness == "Seconds":
+                self.estimates.observe((task.route, server.spec.bundle), seconds, task.cost)
         self.pump()
 
     def finish(self, task: Task, *, answered: bool) -> None:
@@ -413,34 +338,18 @@ class Scheduler:
         """
         if self._tasks.pop(task.task_id, None) is not None and task.started is not None:
             self.queue.settle(task.task_id, task.used)
-            self._retries -= task.deaths > 0
+            if self.queue.fairness == "Seconds":
+                self.figures.fairness.served(task.identity.network, task.used - task.charge)
+            self.retries.over(task)
         if not self._tasks:
             self.idle.set()
-        if self.total_response and answered:
-            now = self._clock()
-            self.responses.add(now, now - _counted(task))
-
-    def died_under(self, task: Task) -> None:
-        """A server that had got this task died before it answered."""
-        self._retries += not task.deaths
-        task.deaths += 1
+        if answered:
+            self.figures.answered(task)
 
     def retry_budget(self, percent: float) -> int:
-        """How many tasks that a server died under may be kept at a time.
-
-        Args:
-            percent: `queue.retryBudgetPercent`, of the tasks that run or wait.
-
-        Returns:
-            Three at least, and as many as one server may have: the death of a single server uses up no budget.
-        """
+        """How many tasks under which a server died may be kept at a time; see `Retries.budget`."""
         most = max((server.spec.slots for server in self.servers), default=0)
-        return max(LEAST_RETRIES, most, int(percent / 100.0 * len(self._tasks)))
-
-    @property
-    def retries(self) -> int:
-        """Tasks that a server died under, and that are not over."""
-        return self._retries
+        return self.retries.budget(percent, len(self._tasks), most)
 
     def retry(self, task: Task, failed: Server) -> None:
         """Let a started task have another server, ahead of the queue; await `granted` again."""
@@ -507,24 +416,13 @@ class Scheduler:
         submitted = [task.submitted for task in self._ahead] + ([] if oldest is None else [oldest.submitted])
         return longest_wait(submitted, self._clock())
 
-    # What scaling reads: of each user only the first tasks count, and their waits since they came among them. A task
-    # whose server died counts in any case: there are no more of them than slots.
-
     def queue_length(self) -> int:
         """The queue length as scaling reads it."""
-        return self.signals.length + len(self._ahead)
-
-    def mean_response(self) -> float:
-        """The mean response as scaling reads it, seconds."""
-        now = self._clock()
-        measured = self.responses.values(now)
-        return mean_response(measured, (self.signals.mean_age(now),)) if measured or self.signals.length else 0.0
+        return self.figures.queue_length(len(self._ahead))
 
     def oldest_age(self) -> float:
         """The longest wait as scaling reads it, seconds."""
-        oldest = self.signals.oldest()
-        since = [_counted(task) for task in self._ahead] + ([] if oldest is None else [oldest])
-        return longest_wait(since, self._clock())
+        return self.figures.oldest_age(self._ahead)
 
     def shut_out(self) -> None:
         """Refuse everything that still waits, or leave it in its store; what runs goes on."""
@@ -533,8 +431,3 @@ class Scheduler:
                 self.withdraw(task.task_id)
             elif not task.grant.done():
                 self._refuse(task, ClosingError())
-
-
-def _counted(task: Task) -> float:
-    """When the task's wait began as scaling counts it."""
-    return task.submitted if task.counted is None else task.counted

@@ -81,8 +81,9 @@ class State:
         if self.recorder is not None:
             self.recorder.configure(view.spec.records)
         scheduler, scaling, queue = self.scheduler, view.spec.scaling, view.spec.queue
-        scheduler.total_response = scaling.response_time == "Total"
-        scheduler.responses.seconds = scaling.window_seconds
+        scheduler.figures.total_response = scaling.response_time == "Total"
+        scheduler.figures.responses.seconds = scaling.window_seconds
+        scheduler.queue.configure(queue.fairness)
         scheduler.servers.settings = view.spec.server
         scheduler.servers.affine = view.affine
         scheduler.limit_waits(no_server=queue.no_server_wait_seconds, counted=queue.max_signal_tasks_per_user)

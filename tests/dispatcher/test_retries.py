@@ -74,7 +74,7 @@ async def test_a_task_under_which_so_many_servers_died_is_not_given_to_another(b
     assert title(answer) == "Task quarantined"
     assert [len(server.started) for server in servers] == [1, 1, 0, 0]
     assert bench.state.metrics.quarantined._value.get() == 1
-    assert bench.scheduler.retries == 0
+    assert bench.scheduler.retries.under_way == 0
 
 
 async def test_servers_that_could_not_be_reached_quarantine_nothing(bench: Any) -> None:
@@ -116,12 +116,12 @@ async def test_when_servers_die_like_flies_only_so_many_tasks_are_repeated(bench
             break
     assert {title(answer) for answer in refused} <= {"Server failed", "Task quarantined"}
     assert any("retryBudgetPercent" in answer.problem(502) for answer in refused)
-    assert bench.scheduler.retries <= 3
+    assert bench.scheduler.retries.under_way <= 3
     for task in tasks:
         task.cancel()
     spare.go.release()
     await busy
-    await bench.until(lambda: bench.scheduler.retries == 0 and bench.scheduler.waiting == 0)
+    await bench.until(lambda: bench.scheduler.retries.under_way == 0 and bench.scheduler.waiting == 0)
 
 
 async def test_a_task_whose_only_server_died_goes_first_when_that_is_back(bench: Any) -> None:

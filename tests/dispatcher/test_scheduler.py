@@ -17,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from controller.api.gpupool import Ejection
 from controller.api.gpupool import Server as ServerSettings
 from controller.dispatcher.identity import Identity
-from controller.dispatcher.scheduler import ClosingError, ExpiredError, NoServerError, Scheduler, Task
+from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.servers import Server, ServerSpec
+from controller.dispatcher.task import ClosingError, ExpiredError, NoServerError, Task
 
 pytestmark = pytest.mark.looptime
 
@@ -213,16 +214,16 @@ async def test_at_the_end_what_waits_is_sent_away_and_what_runs_stays(scheduler:
 async def test_mean_response_is_the_wait_of_what_started_and_the_age_of_what_waits_if_nothing_did(
     scheduler: Scheduler,
 ) -> None:
-    scheduler.responses.seconds = 60
-    assert scheduler.mean_response() == 0
+    scheduler.figures.responses.seconds = 60
+    assert scheduler.figures.mean_response() == 0
     task = submit(scheduler, "a")
     await asyncio.sleep(4)
-    assert scheduler.mean_response() == 4
+    assert scheduler.figures.mean_response() == 4
     scheduler.update_servers([spec()])
     await asyncio.sleep(30)
-    assert scheduler.mean_response() == 4
+    assert scheduler.figures.mean_response() == 4
     await asyncio.sleep(30)
-    assert scheduler.mean_response() == 0
+    assert scheduler.figures.mean_response() == 0
     scheduler.release(task, await scheduler.granted(task, 10), seconds=60)
 
 
@@ -231,25 +232,25 @@ async def test_the_total_counts_what_was_answered_and_nothing_else(
     scheduler: Scheduler, answered: bool, mean: float
 ) -> None:
     """A task that expired, or whose client left, says nothing about how long answers take."""
-    scheduler.total_response = True
+    scheduler.figures.total_response = True
     scheduler.update_servers([spec()])
     task = submit(scheduler, "a")
     server = await scheduler.granted(task, 10)
     await asyncio.sleep(9)
     scheduler.release(task, server, seconds=9.0)
     scheduler.finish(task, answered=answered)
-    assert scheduler.mean_response() == mean
+    assert scheduler.figures.mean_response() == mean
 
 
 async def test_response_times_do_not_pile_up_where_nobody_reads_them(scheduler: Scheduler) -> None:
-    scheduler.responses.seconds = 5
+    scheduler.figures.responses.seconds = 5
     scheduler.update_servers([spec()])
     for number in range(100):
         task = submit(scheduler, str(number))
         scheduler.release(task, await scheduler.granted(task, 10), seconds=1.0)
         scheduler.finish(task, answered=True)
         await asyncio.sleep(1)
-    assert len(scheduler.responses._entries) <= 6
+    assert len(scheduler.figures.responses._entries) <= 6
 
 
 async def test_users_of_past_windows_are_forgotten_unless_they_wait(scheduler: Scheduler) -> None:
@@ -293,7 +294,7 @@ async def test_only_a_task_for_which_nobody_waits_can_be_withdrawn(scheduler: Sc
     assert scheduler.withdraw("waited") is None
     assert scheduler.withdraw("stored") is stored
     assert scheduler.withdraw("stored") is None
-    assert scheduler.waiting_of("A") == 1
+    assert scheduler.allowances.waiting("A") == 1
     scheduler.update_servers([spec()])
     scheduler.abandon(waited)
 
@@ -357,9 +358,9 @@ class Machine(RuleBasedStateMachine):
         assert self.scheduler.idle.is_set()
         assert self.scheduler.waiting == 0
         assert not self.scheduler._tasks
-        assert self.scheduler.queue_length() == self.scheduler.retries == 0
+        assert self.scheduler.queue_length() == self.scheduler.retries.under_way == 0
         assert not any(server.guests for server in self.every_server)
-        assert not self.scheduler._quotas
+        assert not self.scheduler.allowances._waiting
         self.loop.close()
 
     async def _life(self, client_number: int, user: str, limit: float) -> str:
@@ -403,7 +404,7 @@ class Machine(RuleBasedStateMachine):
                     if end == "lost":
                         scheduler.failed(server, answered=False)
                     scheduler.release(task, server, seconds=seconds)
-                scheduler.died_under(task)
+                scheduler.retries.died_under(task)
                 if task.deaths >= 3:
                     return "failed"
                 scheduler.retry(task, server)

@@ -157,7 +157,7 @@ async def test_a_target_that_is_no_path_leads_nowhere(bench: Any, target: bytes)
         b"POST " + target + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )
     assert answer.split(b" ", 2)[1] == b"400"
-    assert bench.scheduler.started == 0
+    assert bench.scheduler.figures.started == 0
 
 
 async def test_asking_for_an_upgrade_is_no_way_around_the_queue(bench: Any) -> None:
@@ -367,7 +367,7 @@ async def test_a_body_above_the_limit_is_refused_before_it_queues(bench: Any, de
     await bench.upstream(echo)
     body: Any = b"x" * 101 if declared else chunks()
     assert "100" in (await bench.send(body)).problem(413)
-    assert bench.scheduler.started == 0
+    assert bench.scheduler.figures.started == 0
     assert (await bench.send(b"x" * 100)).status == 200
 
 

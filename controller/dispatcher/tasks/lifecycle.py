@@ -17,12 +17,12 @@ from controller.api.queue import Queue
 from controller.dispatcher.execute import Executor, Job, Outcome, TaskStatus
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.problems import problem
-from controller.dispatcher.scheduler import Task
 from controller.dispatcher.state import State
 from controller.dispatcher.stores import base
 from controller.dispatcher.stores.base import Added, Failure, NewTask, Store, StoredTask, TaskState
 from controller.dispatcher.stores.blobs import Blob
 from controller.dispatcher.stores.errors import StoreError
+from controller.dispatcher.task import Task
 from controller.dispatcher.tasks.attempts import StoredAttempts, StoreSink, insist
 from controller.dispatcher.tasks.board import Board
 
@@ -140,8 +140,9 @@ class AsyncTasks:
 
     def _queue(self, task: StoredTask, identity: Identity) -> None:
         age = max(0.0, self._state.wall() - task.submitted)
+        route = task.route
         self._state.scheduler.submit_stored(
-            task.task_id, identity, cost=task.route.cost, age=age, on_grant=self._on_grant
+            task.task_id, identity, route=route.name, cost=route.cost, age=age, on_grant=self._on_grant
         )
 
     def _write(self, work: Coroutine[Any, Any, Added]) -> "asyncio.Task[Added]":

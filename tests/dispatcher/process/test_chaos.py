@@ -101,6 +101,11 @@ async def test_servers_killed_at_random_under_load_cost_no_tasks_and_no_slots(be
     assert statuses[200] >= 0.999 * TASKS, statuses
     assert [bench.in_flight(f"demo-{number}") for number in range(SERVERS)] == [0] * SERVERS
     scheduler = bench.scheduler
-    assert (len(scheduler.queue), scheduler.waiting, scheduler.queue_length(), scheduler.retries) == (0, 0, 0, 0)
+    assert (len(scheduler.queue), scheduler.waiting, scheduler.queue_length(), scheduler.retries.under_way) == (
+        0,
+        0,
+        0,
+        0,
+    )
     assert scheduler.queue.running == 0
     assert scheduler.idle.is_set()

@@ -123,7 +123,7 @@ async def test_the_server_never_has_more_than_its_slot_and_users_take_turns(benc
     jobs = []
     for number, user in enumerate("AAAABB"):
         jobs.append(asyncio.create_task(users[user].queue(workflow(user))))
-        await bench.until(lambda known=number: bench.scheduler.started + bench.scheduler.waiting == known + 1)
+        await bench.until(lambda known=number: bench.scheduler.figures.started + bench.scheduler.waiting == known + 1)
     await jobs[0]
     assert len(comfy.queue) + (comfy.running is not None) == 1
     assert bench.scheduler.waiting == 5

@@ -69,7 +69,7 @@ async def test_two_users_take_turns(bench: Any, serve: Any) -> None:
     for number, (of, prompt) in enumerate([("127.0.0.2", "A1"), ("127.0.0.2", "A2"), ("127.0.0.2", "A3"),
                                            ("127.0.0.3", "B1"), ("127.0.0.3", "B2")]):  # fmt: skip
         jobs.append(asyncio.create_task(lines(bench, "/api/generate", {"model": MODEL, "prompt": prompt}, of)))
-        await bench.until(lambda known=number: bench.scheduler.started + bench.scheduler.waiting == known + 1)
+        await bench.until(lambda known=number: bench.scheduler.figures.started + bench.scheduler.waiting == known + 1)
     ollama.gpu.release()
     await asyncio.gather(*jobs)
     assert ollama.began == ["A1", "B1", "A2", "B2", "A3"]

@@ -112,7 +112,7 @@ async def test_a_server_has_as_many_generations_as_the_pool_says_and_users_take_
         [*(("127.0.0.2", f"A{n}") for n in range(1, 7)), ("127.0.0.3", "B1"), ("127.0.0.3", "B2")]
     ):
         jobs.append(asyncio.create_task(deltas(bench, prompt, of)))
-        await bench.until(lambda known=number: bench.scheduler.started + bench.scheduler.waiting == known + 1)
+        await bench.until(lambda known=number: bench.scheduler.figures.started + bench.scheduler.waiting == known + 1)
     await bench.until(lambda: vllm.running == 2)
     vllm.gpu.release()
     await asyncio.gather(*jobs)
