@@ -111,7 +111,7 @@ class Signals:
         return now - self._sum / len(self._counted) if self._counted else 0.0
 
     def _count(self, task: str, line: _Line, since: float) -> None:
-        # A store hands its tasks in oldest first, before others come: what does not fit into that order is moved into it.
+        # A store hands its tasks in oldest first, before others come; what does not fit into that order is moved.
         self._newest = since = max(since, self._newest) if self._counted else since
         self._counted[task] = since
         self._sum += since

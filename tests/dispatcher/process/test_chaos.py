@@ -29,37 +29,43 @@ class Fleet:
     """Server processes, each on a port of its own that it comes back to."""
 
     def __init__(self) -> None:
-        self._ports = [_free_port() for _ in range(SERVERS)]
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        # Addresses of their own, which nobody else connects from: a port that is free for a moment would be taken.
+        self._hosts = [f"127.0.9.{number + 1}" for number in range(SERVERS)]
+        self._ports = [_free_port(host) for host in self._hosts]
+        self._running: dict[int, asyncio.subprocess.Process] = {}
+        self._all: list[asyncio.subprocess.Process] = []
 
     def address(self, number: int) -> str:
-        return f"http://127.0.0.1:{self._ports[number]}"
+        return f"http://{self._hosts[number]}:{self._ports[number]}"
 
     async def start(self, number: int) -> None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", str(SCRIPT), str(self._ports[number])), stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-I", str(SCRIPT), self._hosts[number], str(self._ports[number])),
+            stdout=asyncio.subprocess.PIPE,
         )
-        self._processes[number] = process
+        self._all.append(process)
         assert process.stdout is not None
         assert await process.stdout.readline() == b"listening\n"
+        self._running[number] = process
 
     async def restart(self, number: int) -> None:
         """Kill a server and start it again; does nothing while it is being started."""
-        process = self._processes.pop(number, None)
+        process = self._running.pop(number, None)
         if process is not None:
             process.kill()
-            await process.communicate()
+            await process.wait()
             await self.start(number)
 
     async def end(self) -> None:
-        for process in self._processes.values():
-            process.kill()
+        for process in self._all:
+            if process.returncode is None:
+                process.kill()
             await process.communicate()
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((host, 0))
         return int(sock.getsockname()[1])
 
 

@@ -1,4 +1,4 @@
-"""A small server that may be killed at any time: `tiny_server.py PORT`. A task takes ten milliseconds.
+"""A small server that may be killed at any time: `tiny_server.py HOST PORT`. A task takes ten milliseconds.
 
 Of the standard library only, and by no framework: it is started very often.
 """
@@ -29,7 +29,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def main() -> None:
     """Serve for ever."""
-    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    server = await asyncio.start_server(serve, sys.argv[1], int(sys.argv[2]))
     print("listening", flush=True)
     await server.serve_forever()
 
