@@ -47,6 +47,8 @@ class PoolMemory:
     #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
     failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     traffic_checked_at: float = 0.0
+    #: This process has written to the pool's journal.
+    journaled: bool = False
 
 
 @dataclass(slots=True)
