@@ -12,7 +12,7 @@ from controller.api.times import rfc3339
 from controller.scaling import offers, victims
 from controller.scaling.actions import Drain, Launch, Undrain
 from controller.scaling.clock import low_load_lasted
-from controller.scaling.grow import grow, next_try, rate_left, room, serving, wanted
+from controller.scaling.grow import grow, next_try, rate_left, room, serving, staying, wanted
 from controller.scaling.plan import Plan
 from controller.scaling.shrink import refusals, shrink, too_many_dead
 from controller.scaling.snapshot import Offer, ServerState, ServerView, Snapshot
@@ -125,7 +125,8 @@ def growing(snapshot: Snapshot, decided: Plan, *, now: float) -> Answer:
 def _enough(snapshot: Snapshot, decided: Plan) -> str:
     unknown = [t.name for t in decided.triggers if t.level is Level.UNKNOWN]
     known = "no signal is above its threshold" + (f"; unknown: {', '.join(unknown)}" if unknown else "")
-    return f"{known}, and {len(serving(snapshot))} servers are Ready, minimum {snapshot.spec.replicas.min}"
+    have, minimum = len(staying(snapshot)), snapshot.spec.replicas.min
+    return f"{known}, and {have} servers serve or are being deployed, minimum {minimum}"
 
 
 def _growth_time(snapshot: Snapshot, reason: str, *, now: float) -> float | None:
