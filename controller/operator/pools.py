@@ -10,6 +10,7 @@ from controller.api.names import LEDGER_FINALIZER, ORPHANED_ANNOTATION, POOL_FIN
 from controller.api.times import rfc3339, unix
 from controller.operator.apply import apply
 from controller.operator.context import Context
+from controller.operator.leaks import leak_condition
 from controller.operator.objects import changed, merge_conditions
 from controller.operator.observe import observe
 from controller.operator.traffic import measure_traffic
@@ -93,6 +94,7 @@ async def _write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan)
     spend = book(pool.status.spend, bills, now=now)
     used = traffic(pool.status.traffic, bills, pool.status.spend.booked, pool.spec.traffic.thresholds_gb, now=now)
     conditions = [*pool_conditions(snapshot, decided, now=now), _traffic_condition(used.level, used.used_gb)]
+    conditions.append(leak_condition(ctx.leaks, pool))
     await _announce(ctx, pool, conditions)
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),

@@ -10,7 +10,7 @@ from controller.api.decision import OFFERS_NAMED, Answer, Counts, Decision, Offe
 from controller.api.model import MESSAGE_LIMIT
 from controller.api.times import rfc3339
 from controller.scaling import offers, victims
-from controller.scaling.actions import Drain, Launch, Undrain
+from controller.scaling.actions import Adopt, Drain, Launch, Undrain
 from controller.scaling.clock import low_load_lasted
 from controller.scaling.grow import grow, next_try, rate_left, room, serving, staying, wanted
 from controller.scaling.plan import Plan
@@ -28,6 +28,7 @@ GROWING_NEEDS: Final = {
     "LaunchesFailing": "the time of the next try; its cause may need a person",
     "NoOffer": "an offer that can be bought: stock, another RegionPreset, or the account put in order",
     "VerifyingPresets": "the presets to be verified, a matter of seconds",
+    "AuditPending": "a complete listing of the cloud, a matter of seconds: what is billed already comes first",
     "LaunchRateLimited": "the minute to pass, or a higher scaling.up.maxLaunchesPerMinute",
 }
 #: What would have to change before the pool shrinks, by the first rule that fails.
@@ -117,7 +118,7 @@ def growing(snapshot: Snapshot, decided: Plan, *, now: float) -> Answer:
     if not actions:
         earliest = _growth_time(snapshot, verdict.reason, now=now)
         return _answer(verdict.reason, verdict.message, GROWING_NEEDS, earliest=earliest)
-    if not any(isinstance(action, Launch | Undrain) for action in decided.actions):
+    if not any(isinstance(action, Launch | Adopt | Undrain) for action in decided.actions):
         return Answer(reason=decided.verdict.reason, message=_cut(decided.verdict.message), needs="the next decision")
     return Answer(acts=True, reason=verdict.reason, message=_cut(verdict.message))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.scaling.actions import Action, Launch, Undrain, Verdict
+from controller.scaling.actions import Action, Adopt, Launch, Undrain, Verdict
 from controller.scaling.offers import buyable
 from controller.scaling.readings import nothing_being_deployed
 from controller.scaling.snapshot import NOT_VERIFIED, ServerState, ServerView, Snapshot
@@ -71,7 +71,16 @@ def grow(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
     hold = _held_back(snapshot, want, now=now)
     if hold:
         return [], hold
-    return _buy(snapshot, want, now=now)
+    return _adopt(snapshot, want) if snapshot.strays else _buy(snapshot, want, now=now)
+
+
+def _adopt(snapshot: Snapshot, want: Wanted) -> tuple[list[Action], Verdict]:
+    """Cheapest first: what is billed already and serves nobody comes before anything new."""
+    ranked = sorted(snapshot.strays, key=lambda s: (s.price_per_hour, s.region, s.instance_id))
+    chosen = ranked[: min(want.count, room(snapshot))]
+    message = f"{want.message} -> take over {', '.join(map(str, chosen))}"
+    actions: list[Action] = [Adopt(s, want.reason, message) for s in chosen]
+    return actions, Verdict("Adopt", want.reason, message)
 
 
 def _take_back(returning: Sequence[ServerView], want: Wanted, *, room: int) -> tuple[list[Action], Verdict]:
@@ -119,6 +128,8 @@ def next_try(snapshot: Snapshot) -> float:
 
 
 def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action], Verdict]:
+    if snapshot.unaudited:
+        return [], _hold("AuditPending", f"{want.message}; {snapshot.unaudited}")
     unsettled = [name for name, why in snapshot.unusable_presets if why == NOT_VERIFIED]
     if unsettled:
         # One of them may have the cheapest offer. It takes seconds, and ends also where a region cannot be asked.
