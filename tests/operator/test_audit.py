@@ -10,10 +10,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from controller.cloud.contract import LaunchSpec
-from controller.cloud.tencent import Settings as CloudSettings
-from controller.cloud.tencent import connect
-from controller.sandbox.cloudsim import SANDBOX_KEY
 from controller.sandbox.loopback import free_port
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
@@ -49,24 +45,6 @@ async def figures(port: int, name: str) -> dict[str, float]:
     return {key: float(value) for key, _, value in (x.rpartition(" ") for x in lines) if key.startswith(f"{name}{{")}
 
 
-async def buy_by_hand(rig: Any, name: str) -> str:
-    """An instance that someone bought in the same account."""
-    credentials = {
-        "HAIPOOL_CLOUD_ENDPOINT": rig.cloud.url,
-        "TENCENTCLOUD_SECRET_ID": SANDBOX_KEY.secret_id,
-        "TENCENTCLOUD_SECRET_KEY": SANDBOX_KEY.secret_key,
-    }
-    cloud = connect(CloudSettings.from_environment(credentials))
-    try:
-        found = await cloud.find_application(
-            "ap-beijing", application_id=None, name="haipool-sample", kind="PRIVATE_APPLICATION"
-        )
-        spec = LaunchSpec(found.application_id, "XL", name, f"by-hand-{name}")
-        return await cloud.run_instance("ap-beijing", spec)
-    finally:
-        await cloud.close()
-
-
 async def test_a_server_whose_object_is_gone_is_taken_over_before_anything_is_bought(
     rig: Any, make_pool: Make, make_preset: Make
 ) -> None:
@@ -96,8 +74,9 @@ async def test_a_server_nobody_wants_is_reported_and_in_delete_mode_destroyed_an
     operator = await rig.start_operator(metrics_port=port)
     await rig.apply(make_preset("ap-beijing"), make_pool())
     (server,) = await rig.ready(1)
-    lost, strangers = server["status"]["instanceId"], await buy_by_hand(rig, "web-1")
-    resembling = await buy_by_hand(rig, "hp1-my-own-test-machine")
+    lost = server["status"]["instanceId"]
+    foreign = [*rig.cloud.add_instances("ap-beijing", "XL", 1, name="web-1")]
+    foreign += rig.cloud.add_instances("ap-beijing", "XL", 1, name="hp1-my-own-test-machine")
     await rig.kubectl("patch", "gpupool", "pool", "--type", "merge", "-p", '{"spec":{"replicas":{"min":0}}}')
     await forget(rig, "pool-1")
     told = await no_leaks(rig, "False")
@@ -106,7 +85,7 @@ async def test_a_server_nobody_wants_is_reported_and_in_delete_mode_destroyed_an
     rates = await figures(port, "haipool_leaked_cny_per_hour")
     assert rates['haipool_leaked_cny_per_hour{region="ap-beijing"}'] == 0.88
     assert sum(rates.values()) == 0.88
-    assert sorted(rig.alive()) == sorted([lost, strangers, resembling])
+    assert sorted(rig.alive()) == sorted([lost, *foreign])
     await kill(operator)
     await rig.start_operator("--leak-audit", "delete", metrics_port=port)
 
@@ -115,7 +94,7 @@ async def test_a_server_nobody_wants_is_reported_and_in_delete_mode_destroyed_an
 
     await rig.until(destroyed, "the leak destroyed")
     await no_leaks(rig, "True")
-    assert sorted(rig.alive()) == sorted([strangers, resembling])
+    assert sorted(rig.alive()) == sorted(foreign)
     assert "LeakDestroyed" in {reason for reason, _ in await rig.events("pool")}
     assert sum((await figures(port, "haipool_leaked_cny_per_hour")).values()) == 0
 
