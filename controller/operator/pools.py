@@ -5,7 +5,7 @@ from typing import Any
 from controller.api.decision import JournalEntry
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool, SignalStatus, Spend
-from controller.api.model import MESSAGE_LIMIT, write
+from controller.api.model import MESSAGE_LIMIT, write, write_over
 from controller.api.names import LEDGER_FINALIZER, ORPHANED_ANNOTATION, POOL_FINALIZER, POOL_LABEL, Condition
 from controller.api.times import rfc3339, unix
 from controller.operator.apply import apply
@@ -99,7 +99,7 @@ async def _write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan)
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),
         **_decision(pool, decided),
-        "lastDecision": write(account(snapshot, decided, now=now)),
+        "lastDecision": write_over(account(snapshot, decided, now=now)),
         "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
         "spend": write(spend),
         "traffic": {**write(used), "checkedAt": _checked(ctx, pool)},
