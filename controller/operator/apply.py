@@ -18,7 +18,7 @@ from controller.api.names import (
     LEDGER_FINALIZER,
     POOL_LABEL,
 )
-from controller.kube.client import AlreadyExistsError, ConflictError
+from controller.kube.client import AlreadyExistsError, ConflictError, KubeError
 from controller.operator.context import Context
 from controller.operator.objects import owner_reference
 from controller.scaling.actions import Action, Adopt, Destroy, Drain, Launch, Undrain
@@ -43,10 +43,10 @@ async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
     """Record the intent to buy or to take over; False when another writer was faster, and the plan is stale."""
     if isinstance(action, Adopt):
         leak = ctx.leaks.found.get(action.stray.instance_id)
-        if leak is None or leak.claimed:
+        if leak is None or leak.fate:
             return False
         # From here on the audit leaves it alone; once the object stands, the object is what owns it.
-        leak.claimed = True
+        leak.fate = "adopt"
     number = pool.status.launch_counter + 1
     try:
         await ctx.objects.pool_status(pool, {"launchCounter": number}, if_unchanged=True)
@@ -56,6 +56,10 @@ async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
         _unclaim(ctx, action)
         await ctx.objects.refresh_pool(pool)
         return False
+    except KubeError:
+        # The object may stand all the same; then its name stops a second one, and the next pass sees its owner.
+        _unclaim(ctx, action)
+        raise
     if created is not None:
         await ctx.events.normal(pool, action.reason, f"{created.metadata.name}: {action.message}")
         ctx.wake_instance(created.metadata.key)
@@ -64,7 +68,7 @@ async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
 
 def _unclaim(ctx: Context, action: Launch | Adopt) -> None:
     if isinstance(action, Adopt) and (leak := ctx.leaks.found.get(action.stray.instance_id)):
-        leak.claimed = False
+        leak.fate = ""
 
 
 def instance_body(pool: GpuPool, action: Launch | Adopt, number: int) -> dict[str, Any]:

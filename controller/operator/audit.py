@@ -10,7 +10,6 @@ import logging
 from typing import Final, Literal
 
 from controller.api.catalog import REGIONS
-from controller.api.gpupool import GpuPool
 from controller.api.names import Mark
 from controller.cloud.contract import CloudInstance
 from controller.cloud.errors import CloudError, NotFoundError
@@ -34,6 +33,7 @@ class Audit:
         self._ctx = ctx
         #: When the listing of each region's last pass was asked for: the same one is no second proof.
         self._asked: dict[str, float] = {}
+        #: Regions whose trouble is in the log already.
         self._unlisted: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -60,9 +60,9 @@ class Audit:
 
     def _pause(self) -> float:
         """Short while something is unsettled: pools may be waiting to buy."""
-        found, settings = self._ctx.leaks.found.values(), self._ctx.settings
-        unsettled = bool(self._unlisted) and self._ctx.clock() - self._ctx.leaks.started < rules.BARRIER_SECONDS
-        if unsettled or any(not leak.confirmed for leak in found) or not self._ctx.leaks.passes:
+        known, settings = self._ctx.leaks, self._ctx.settings
+        missing = self._ctx.clock() - known.started < rules.BARRIER_SECONDS and set(REGIONS) - set(known.listed)
+        if missing or any(not leak.confirmed for leak in known.found.values()):
             return min(max(RECHECK_SECONDS, 2.0 * settings.cloud_interval), settings.leak_audit_interval)
         return settings.leak_audit_interval
 
@@ -80,9 +80,8 @@ class Audit:
         for region, at in fresh.items():
             self._asked[region] = at.asked_at
             confirmed += rules.take_pass(ctx.leaks, region, unowned[region], ctx.store, now=ctx.clock())
-        opened = not ctx.leaks.passes or bool(set(fresh) - ctx.leaks.listed)
-        ctx.leaks.listed |= set(fresh)
-        ctx.leaks.passes += 1
+        opened = set(fresh) - set(ctx.leaks.listed)
+        ctx.leaks.listed |= dict.fromkeys(fresh, ctx.clock())
         self._report(confirmed)
         if opened or confirmed:
             for pool in ctx.store.pools:
@@ -137,29 +136,25 @@ class Audit:
             whose = f"pool {pool.metadata.key}" if pool else f"a pool that is gone (uid {leak.mark.pool}...)"
             logger.warning("leak audit: %s of %s is billed and has no GpuInstance", leak, whose)
         for region in REGIONS:
-            here = [k for k in self._ctx.leaks.found.values() if k.region == region and k.confirmed]
+            here = [k for k in self._ctx.leaks.found.values() if k.region == region and k.wasted]
             self._ctx.metrics.leaked_rate.labels(region).set(sum(k.price_per_hour or 0.0 for k in here))
             self._ctx.metrics.leaked.labels(region).set(len(here))
 
     async def _destroy(self, leak: Leak) -> None:
-        """Destroy one leak, if every rule allows it. What is claimed here no pool takes over any more."""
+        """Destroy one leak, if every rule allows it; asked again in each pass until the cloud lists it no more."""
         ctx, pool = self._ctx, rules.pool_of(self._ctx.store, leak.mark)
-        if not leak.confirmed or leak.claimed or rules.may_destroy(leak, pool) or pool is None:
+        if not leak.confirmed or leak.fate == "adopt" or rules.may_destroy(leak, pool) or pool is None:
             return
-        leak.claimed = True
+        # From here on no pool takes it over.
+        before, leak.fate = leak.fate, "destroy"
         try:
             await ctx.cloud.terminate_instance(leak.region, leak.instance_id)
         except NotFoundError:
             return
         except CloudError as error:
-            leak.claimed = False
+            leak.fate = before
             await ctx.events.warning(pool, "LeakNotDestroyed", f"{leak} is still billed: {error}")
             return
-        await self._destroyed(leak, pool)
-
-    async def _destroyed(self, leak: Leak, pool: GpuPool) -> None:
-        """Claimed only until the next pass: if the cloud still lists it then, it is asked again."""
-        message = f"{leak} had no GpuInstance in {leak.passes} complete passes and was destroyed (--leak-audit delete)"
-        await self._ctx.events.warning(pool, "LeakDestroyed", message)
-        leak.claimed = False
-        leak.passes = 0
+        if not before:
+            message = f"{leak} had no GpuInstance in {leak.passes} complete passes and is being destroyed"
+            await ctx.events.warning(pool, "LeakDestroyed", f"{message} (--leak-audit delete)")

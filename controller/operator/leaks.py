@@ -7,7 +7,7 @@ nothing is destroyed whose pool is not there to answer for it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
@@ -24,6 +24,8 @@ CONFIRMED_PASSES: Final = 2
 DESTROY_PASSES: Final = CONFIRMED_PASSES + 1
 #: Longest time for which purchases wait for complete listings after a start.
 BARRIER_SECONDS: Final = 60.0
+#: Without a complete listing for this long a region counts as not looked at.
+STALE_SECONDS: Final = 900.0
 #: States in which an instance goes or is gone, and costs nothing more.
 _ENDING: Final = ("TERMINATING", "TERMINATED")
 
@@ -78,13 +80,18 @@ class Leak:
     state: str
     #: CNY per hour; None: no preset knows a price for it.
     price_per_hour: float | None = None
-    #: This process is taking it over or destroying it; nothing else is begun with it.
-    claimed: bool = False
+    #: What this process has begun with it; nothing else is begun then.
+    fate: Literal["", "adopt", "destroy"] = ""
 
     @property
     def confirmed(self) -> bool:
         """Whether it is certain that it has no owner."""
         return self.passes >= CONFIRMED_PASSES
+
+    @property
+    def wasted(self) -> bool:
+        """Whether it is billed for nothing: certain, and nobody is taking it over."""
+        return self.confirmed and self.fate != "adopt"
 
     def __str__(self) -> str:
         price = "price unknown" if self.price_per_hour is None else f"{self.price_per_hour:g} CNY/h"
@@ -96,10 +103,9 @@ class Leaks:
     """What the audit has found so far, shared with the pools."""
 
     started: float
-    #: Regions of which a complete listing was seen.
-    listed: set[str] = field(default_factory=set)
+    #: Clock seconds of the last complete listing of each region.
+    listed: dict[str, float] = field(default_factory=dict)
     found: dict[str, Leak] = field(default_factory=dict)
-    passes: int = 0
 
     def of(self, pool: GpuPool) -> list[Leak]:
         """Those that bear this pool's mark."""
@@ -107,7 +113,7 @@ class Leaks:
 
     def barrier(self, regions: Iterable[str], *, now: float) -> str:
         """Why nothing may be bought yet: what is billed already has to be known first; empty when it is."""
-        missing = sorted(set(regions) - self.listed)
+        missing = sorted(set(regions) - set(self.listed))
         if not missing or now - self.started >= BARRIER_SECONDS:
             return ""
         return f"waiting for the first complete listing of {', '.join(missing)}"
@@ -132,6 +138,9 @@ def take_pass(
         leak = leaks.found.get(instance_id)
         if leak is None:
             leak = leaks.found[instance_id] = Leak(instance_id, region, mark, 0, now, instance.state)
+        if leak.fate == "adopt":
+            # It came to nothing, or its object is being written just now: all proof begins anew.
+            leak.fate, leak.passes = "", 0
         leak.passes += 1
         leak.state, leak.price_per_hour = instance.state, price_of(store, region, mark.bundle)
         if leak.passes == CONFIRMED_PASSES:
@@ -162,7 +171,7 @@ def strays(leaks: Leaks, store: Store, pool: GpuPool) -> tuple[Stray, ...]:
     return tuple(
         stray
         for leak in leaks.of(pool)
-        if leak.confirmed and not leak.claimed and (stray := _stray(leak, store, pool)) is not None
+        if leak.confirmed and not leak.fate and (stray := _stray(leak, store, pool)) is not None
     )
 
 
@@ -217,16 +226,21 @@ def may_destroy(leak: Leak, pool: GpuPool | None) -> str:
     return ""
 
 
-def leak_condition(leaks: Leaks, pool: GpuPool) -> ConditionModel:
-    """The pool's condition NoLeaks."""
-    confirmed = [leak for leak in leaks.of(pool) if leak.confirmed and not leak.claimed]
-    if confirmed:
-        names = ", ".join(map(str, confirmed[:3]))
-        more = f" and {len(confirmed) - 3} more" if len(confirmed) > 3 else ""
+def leak_condition(leaks: Leaks, store: Store, pool: GpuPool, *, now: float) -> ConditionModel:
+    """The pool's condition NoLeaks. Where the cloud could not be looked at, nothing is claimed."""
+    wasted = [leak for leak in leaks.of(pool) if leak.wasted]
+    if wasted:
+        names = ", ".join(map(str, wasted[:3]))
+        more = f" and {len(wasted) - 3} more" if len(wasted) > 3 else ""
         message = (
             f"billed without a GpuInstance: {names}{more}; taken over when the pool wants servers, else destroy it"
         )
         return condition(Condition.NO_LEAKS, "False", "Leaked", message)
-    if not leaks.passes:
-        return condition(Condition.NO_LEAKS, "Unknown", "NotAudited", "the cloud has not been looked through yet")
+    regions = {preset.spec.region for preset in store.presets_of(pool)}
+    unseen = sorted(r for r in regions if now - leaks.listed.get(r, 0.0) > STALE_SECONDS)
+    if unseen:
+        message = (
+            f"no complete listing of {', '.join(unseen)} for {STALE_SECONDS / 60.0:.0f} minutes or since the start"
+        )
+        return condition(Condition.NO_LEAKS, "Unknown", "NotAudited", message)
     return condition(Condition.NO_LEAKS, "True", "AllOwned", "every instance with this pool's mark has a GpuInstance")

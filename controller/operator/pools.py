@@ -94,7 +94,7 @@ async def _write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan)
     spend = book(pool.status.spend, bills, now=now)
     used = traffic(pool.status.traffic, bills, pool.status.spend.booked, pool.spec.traffic.thresholds_gb, now=now)
     conditions = [*pool_conditions(snapshot, decided, now=now), _traffic_condition(used.level, used.used_gb)]
-    conditions.append(leak_condition(ctx.leaks, pool))
+    conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
     await _announce(ctx, pool, conditions)
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),

@@ -51,7 +51,7 @@ def store(*pools: dict[str, Any], offers: Any = ({"bundle": "XL", "pricePerHour"
 def passed(leaks: Leaks, times: int, place: Store, *instances: CloudInstance, region: str = "ap-beijing") -> None:
     for n in range(times):
         rules.take_pass(leaks, region, rules.marked(instances, CLUSTER), place, now=NOW + n)
-        leaks.passes += 1
+        leaks.listed[region] = NOW + n
 
 
 @pytest.mark.parametrize("bundle", ["XL", "XL_2X", "24GB_A"])
@@ -168,10 +168,28 @@ def test_a_pool_that_was_read_before_its_last_change_takes_over_just_the_same() 
     assert len(rules.strays(leaks, place, before)) == 1
 
 
-def test_what_is_claimed_is_offered_to_nobody() -> None:
+@pytest.mark.parametrize(("fate", "status"), [("", "False"), ("adopt", "True"), ("destroy", "False")])
+def test_what_is_being_taken_over_is_no_waste_and_what_is_being_destroyed_still_is(fate: Any, status: str) -> None:
     leaks, place = Leaks(NOW), store()
     passed(leaks, 2, place, cloud())
-    leaks.found["hai-1"].claimed = True
+    leaks.found["hai-1"].fate = fate
+    (pool,) = place.pools
+    assert rules.leak_condition(leaks, place, pool, now=NOW).status == status
+
+
+def test_a_take_over_that_came_to_nothing_is_proved_anew() -> None:
+    leaks, place = Leaks(NOW), store()
+    passed(leaks, 5, place, cloud())
+    leaks.found["hai-1"].fate = "adopt"
+    passed(leaks, 1, place, cloud())
+    assert (leaks.found["hai-1"].fate, leaks.found["hai-1"].passes) == ("", 1)
+
+
+@pytest.mark.parametrize("fate", ["adopt", "destroy"])
+def test_what_something_was_begun_with_is_offered_to_nobody(fate: Any) -> None:
+    leaks, place = Leaks(NOW), store()
+    passed(leaks, 2, place, cloud())
+    leaks.found["hai-1"].fate = fate
     (owner,) = place.pools
     assert rules.strays(leaks, place, owner) == ()
 
@@ -217,9 +235,9 @@ def barrier(leaks: Leaks, place: Store, *, now: float = NOW) -> str:
 def test_nothing_is_bought_before_the_pools_regions_are_listed() -> None:
     leaks, place = Leaks(NOW), store()
     assert barrier(leaks, place) == "waiting for the first complete listing of ap-beijing"
-    leaks.listed.add("ap-nanjing")
+    leaks.listed["ap-nanjing"] = NOW
     assert "ap-beijing" in barrier(leaks, place)
-    leaks.listed.add("ap-beijing")
+    leaks.listed["ap-beijing"] = NOW
     assert barrier(leaks, place) == ""
 
 
@@ -230,7 +248,7 @@ def test_a_region_that_cannot_be_listed_holds_purchases_up_for_a_minute_only() -
 
 
 def test_a_purchase_waits_until_it_is_certain_whether_one_can_be_taken_over() -> None:
-    leaks, place = Leaks(NOW, {"ap-beijing"}), store()
+    leaks, place = Leaks(NOW, {"ap-beijing": NOW}), store()
     passed(leaks, 1, place, cloud())
     assert "hai-1" in barrier(leaks, place)
     passed(leaks, 1, place, cloud())
@@ -244,6 +262,14 @@ def test_the_condition_is_false_once_it_is_certain(passes: int, told: str) -> No
     leaks, place = Leaks(NOW), store()
     passed(leaks, passes, place, cloud())
     (pool,) = place.pools
-    got = write(rules.leak_condition(leaks, pool))
+    got = write(rules.leak_condition(leaks, place, pool, now=NOW))
     assert f"{got['status']}/{got['reason']}" == told
     assert ("hai-1 (XL in ap-beijing, 0.88 CNY/h)" in got["message"]) is (passes == 2)
+
+
+def test_where_the_cloud_was_not_looked_at_for_long_nothing_is_claimed() -> None:
+    leaks, place = Leaks(NOW), store()
+    passed(leaks, 1, place)
+    (pool,) = place.pools
+    told = [rules.leak_condition(leaks, place, pool, now=NOW + later).status for later in (900.0, 901.0)]
+    assert told == ["True", "Unknown"]
