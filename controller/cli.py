@@ -44,6 +44,7 @@ class Entry(NamedTuple):
 COMMANDS: Final = {
     "operator": Entry("controller.operator.main", "run the Kubernetes operator that buys and destroys GPU servers"),
     "dispatcher": Entry("controller.dispatcher.main", "run the fair task dispatcher of one pool"),
+    "explain": Entry("controller.explain.main", "tell why a pool has the servers it has, and what it waits for"),
     "replay": Entry("controller.replay.main", "replay tasks against a pool's settings: cost and waits, in seconds"),
     "sandbox": Entry("controller.sandbox.main", "run everything on this machine, with a simulated cloud"),
     "demo": Entry("controller.sandbox.demo.main", "show the whole thing at work in under two minutes"),
@@ -61,6 +62,7 @@ examples:
   haipool replay pool.yaml --trace t.csv what those tasks would have cost, and how long they would have waited
   haipool operator                       in a cluster, or with KUBECONFIG and TENCENTCLOUD_SECRET_ID/_KEY
   haipool dispatcher --pool demo         serve the tasks of the pool `demo`
+  haipool explain demo                   why it has the servers it has
 
 `haipool COMMAND --help` explains one command."""
 

@@ -21,7 +21,8 @@ class GpuInstanceSpec(Model, frozen=True, kw_only=True):
         Rule(
             " && ".join(f"self.{name} == oldSelf.{name}" for name in _FIXED)
             + " && has(self.systemDisk) == has(oldSelf.systemDisk)"
-            + " && (!has(self.systemDisk) || self.systemDisk == oldSelf.systemDisk)",
+            + " && (!has(self.systemDisk) || self.systemDisk == oldSelf.systemDisk)"
+            + " && has(self.adopts) == has(oldSelf.adopts) && (!has(self.adopts) || self.adopts == oldSelf.adopts)",
             "spec is immutable except drain; delete the object to destroy the instance",
         ),
     )
@@ -34,6 +35,16 @@ class GpuInstanceSpec(Model, frozen=True, kw_only=True):
     launch_number: Annotated[int, Meta(ge=1, description="The pool's launchCounter for this attempt.")]
     reason: Annotated[str, Meta(max_length=300, description="Why it was bought.")] = ""
     system_disk: SystemDisk | None = None
+    adopts: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^[a-z0-9]([-a-z0-9]{0,62}[a-z0-9])?$",
+                description="InstanceId of an ownerless instance that this object takes over; nothing is bought.",
+            ),
+        ]
+        | None
+    ) = None
     drain: Annotated[bool, Meta(description="true: takes no new tasks; the pool destroys it when it is idle.")] = False
 
 

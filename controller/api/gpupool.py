@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 
 from controller.api.catalog import Bundle
+from controller.api.decision import Decision, JournalEntry
 from controller.api.model import ConditionModel, Metadata, Model, Rule
 from controller.api.queue import Queue
 from controller.api.records import Records
@@ -275,15 +276,6 @@ class SignalStatus(Model, frozen=True, kw_only=True):
     age_seconds: float | None = None
 
 
-class Decision(Model, frozen=True, kw_only=True):
-    """The last decision: what, why, and the arithmetic behind it."""
-
-    time: str
-    action: str
-    reason: str
-    message: str
-
-
 class Spend(Model, frozen=True, kw_only=True):
     """Cost in CNY, derived from the instances' times and prices. Days and months are Beijing time."""
 
@@ -324,6 +316,10 @@ class GpuPoolStatus(Model, frozen=True, kw_only=True):
     selector: str = ""
     signals: tuple[SignalStatus, ...] = ()
     last_decision: Decision | None = None
+    journal: Annotated[
+        tuple[JournalEntry, ...],
+        _text("Decisions that acted or differed from the one before, oldest first; `haipool explain` shows them."),
+    ] = ()
     spend: Spend = field(default_factory=Spend)
     traffic: TrafficStatus = field(default_factory=TrafficStatus)
     conditions: tuple[ConditionModel, ...] = ()

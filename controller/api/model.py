@@ -103,6 +103,20 @@ def write(model: Model) -> dict[str, Any]:
     return _drop_none(msgspec.to_builtins(model, str_keys=True))  # type: ignore[no-any-return]
 
 
+def write_over(model: Model) -> dict[str, Any]:
+    """The JSON form of a model that replaces an older one by merge patch: what is None is deleted there.
+
+    Left out, it would stay as it was. Inside lists, which a merge patch replaces whole, None is left out as ever.
+    """
+    return _drop_none_in_lists(msgspec.to_builtins(model, str_keys=True))  # type: ignore[no-any-return]
+
+
+def _drop_none_in_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _drop_none_in_lists(item) for key, item in value.items()}
+    return _drop_none(value)
+
+
 def _drop_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _drop_none(item) for key, item in value.items() if item is not None}

@@ -1,6 +1,9 @@
 """Names that several processes, the manifests and the documentation have to agree on."""
 
-from typing import Final
+import re
+from typing import Final, NamedTuple
+
+from controller.api.catalog import BUNDLES
 
 GROUP: Final = "haipool.io"
 VERSION: Final = "v1alpha1"
@@ -46,6 +49,7 @@ class Condition:
     LAUNCHED: Final = "Launched"
     RUNNING: Final = "Running"
     SERVING: Final = "Serving"
+    NO_LEAKS: Final = "NoLeaks"
     OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
     DRAINED: Final = "Drained"
 
@@ -57,3 +61,24 @@ def instance_name(*, cluster_uid: str, pool_uid: str, instance_uid: str, bundle:
         `hp1-{cluster8}-{pooluid8}-{uid}-{bundle}`; the bundle is in it because listings show none.
     """
     return f"{INSTANCE_MARKER}-{cluster_uid[:8]}-{pool_uid[:8]}-{instance_uid}-{bundle}"
+
+
+class Mark(NamedTuple):
+    """What an InstanceName says about its owner."""
+
+    cluster: str
+    pool: str
+    instance_uid: str
+    bundle: str
+
+
+_MARK: Final = re.compile(
+    rf"{INSTANCE_MARKER}-([0-9a-f]{{8}})-([0-9a-f]{{8}})"
+    rf"-([0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}})-({'|'.join(BUNDLES)})"
+)
+
+
+def parse_instance_name(name: str) -> Mark | None:
+    """The mark in an InstanceName; None unless it is one in full: what merely resembles ours is not ours."""
+    found = _MARK.fullmatch(name)
+    return Mark(*found.groups()) if found else None

@@ -18,10 +18,10 @@ from controller.api.names import (
     LEDGER_FINALIZER,
     POOL_LABEL,
 )
-from controller.kube.client import AlreadyExistsError, ConflictError
+from controller.kube.client import AlreadyExistsError, ConflictError, KubeError
 from controller.operator.context import Context
 from controller.operator.objects import owner_reference
-from controller.scaling.actions import Action, Destroy, Drain, Launch, Undrain
+from controller.scaling.actions import Action, Adopt, Destroy, Drain, Launch, Undrain
 
 logger = logging.getLogger(__name__)
 
@@ -32,32 +32,53 @@ async def apply(ctx: Context, pool_key: str, actions: tuple[Action, ...]) -> Non
         pool = ctx.store.pools.get(pool_key)
         if pool is None:
             return
-        if isinstance(action, Launch):
+        if isinstance(action, Launch | Adopt):
             if not await _launch(ctx, pool, action):
                 return
         else:
             await _on_server(ctx, pool, action)
 
 
-async def _launch(ctx: Context, pool: GpuPool, action: Launch) -> bool:
-    """Record the intent to buy; False when another writer was faster, and the rest of the plan is stale."""
+async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
+    """Record the intent to buy or to take over; False when another writer was faster, and the plan is stale."""
+    if isinstance(action, Adopt):
+        leak = ctx.leaks.found.get(action.stray.instance_id)
+        if leak is None or leak.fate:
+            return False
+        # From here on the audit leaves it alone; once the object stands, the object is what owns it.
+        leak.fate = "adopt"
     number = pool.status.launch_counter + 1
     try:
         await ctx.objects.pool_status(pool, {"launchCounter": number}, if_unchanged=True)
         created = await ctx.objects.create_instance(pool.metadata.namespace, instance_body(pool, action, number))
     except (ConflictError, AlreadyExistsError) as error:
         logger.info("pool %s: launch %d was not ours to make: %s", pool.metadata.key, number, error)
+        _unclaim(ctx, action)
         await ctx.objects.refresh_pool(pool)
         return False
+    except KubeError:
+        # The object may stand all the same; then its name stops a second one, and the next pass sees its owner.
+        _unclaim(ctx, action)
+        raise
     if created is not None:
         await ctx.events.normal(pool, action.reason, f"{created.metadata.name}: {action.message}")
         ctx.wake_instance(created.metadata.key)
     return True
 
 
-def instance_body(pool: GpuPool, action: Launch, number: int) -> dict[str, Any]:
-    """The GpuInstance that stands for one purchase."""
-    meta, offer = pool.metadata, action.offer
+def _unclaim(ctx: Context, action: Launch | Adopt) -> None:
+    if isinstance(action, Adopt) and (leak := ctx.leaks.found.get(action.stray.instance_id)):
+        leak.fate = ""
+
+
+def instance_body(pool: GpuPool, action: Launch | Adopt, number: int) -> dict[str, Any]:
+    """The GpuInstance that stands for one purchase, or for one instance that is taken over.
+
+    The latter is named after the instance: two writers that both want to take it over get in each other's way here.
+    """
+    meta = pool.metadata
+    offer = action.offer if isinstance(action, Launch) else action.stray
+    name = f"{meta.name}-{number}" if isinstance(action, Launch) else f"{meta.name}-{action.stray.instance_id}"
     spec: dict[str, Any] = {
         "pool": meta.name,
         "poolUID": meta.uid,
@@ -71,11 +92,13 @@ def instance_body(pool: GpuPool, action: Launch, number: int) -> dict[str, Any]:
     }
     if pool.spec.server.system_disk is not None:
         spec["systemDisk"] = write(pool.spec.server.system_disk)
+    if isinstance(action, Adopt):
+        spec["adopts"] = action.stray.instance_id
     return {
         "apiVersion": API_VERSION,
         "kind": "GpuInstance",
         "metadata": {
-            "name": f"{meta.name}-{number}",
+            "name": name,
             "namespace": meta.namespace,
             "labels": {POOL_LABEL: meta.name},
             "finalizers": [INSTANCE_FINALIZER, LEDGER_FINALIZER],

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import aiohttp
 
@@ -14,6 +14,7 @@ from controller.operator.blocks import Blocks
 from controller.operator.cloudview import CloudView
 from controller.operator.cpu import CpuMonitor
 from controller.operator.events import Recorder
+from controller.operator.leaks import Leaks
 from controller.operator.metrics import OperatorMetrics
 from controller.operator.objects import Objects
 from controller.operator.scrape import Scraper
@@ -36,6 +37,10 @@ class Settings:
     dispatcher_url: str | None = None
     liveness_port: int = 8081
     metrics_port: int = 9091
+    #: What becomes of instances without an owner: reported, or destroyed too.
+    leak_audit: Literal["report", "delete"] = "report"
+    #: Seconds between two passes of the leak audit.
+    leak_audit_interval: float = 60.0
 
 
 @dataclass(slots=True)
@@ -47,6 +52,8 @@ class PoolMemory:
     #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
     failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     traffic_checked_at: float = 0.0
+    #: This process has written to the pool's journal.
+    journaled: bool = False
 
 
 @dataclass(slots=True)
@@ -84,6 +91,7 @@ class Context:
     probes: aiohttp.ClientSession
     clock: Callable[[], float] = time.time
     blocks: Blocks = field(default_factory=Blocks)
+    leaks: Leaks = field(default_factory=lambda: Leaks(started=time.time()))
     pools: dict[str, PoolMemory] = field(default_factory=dict)
     instances: dict[str, InstanceMemory] = field(default_factory=dict)
     wake_pool: Callable[[str], None] = _nobody

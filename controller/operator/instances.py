@@ -2,6 +2,7 @@
 
 from controller.api.gpuinstance import GpuInstance
 from controller.cloud.errors import CloudError
+from controller.operator.lifecycle.adopt import adopt
 from controller.operator.lifecycle.deploy import deploy
 from controller.operator.lifecycle.launch import launch
 from controller.operator.lifecycle.serve import serve
@@ -27,7 +28,7 @@ async def _step(services: Services, instance: GpuInstance) -> float | None:
         return await terminate(services, instance)
     match instance.status.phase:
         case "Launching":
-            return await launch(services, instance)
+            return await (adopt if instance.spec.adopts else launch)(services, instance)
         case "Deploying":
             return await deploy(services, instance)
         case "Ready" | "Unhealthy" | "Draining":

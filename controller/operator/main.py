@@ -25,6 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time for which one listing of a region serves all pools (default: %(default)s)",
     )
     parser.add_argument(
+        "--leak-audit",
+        choices=("report", "delete"),
+        default="report",
+        help="what becomes of instances with haipool's mark that no GpuInstance owns and no pool takes over: "
+        "reported, or also destroyed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--leak-audit-interval",
+        type=_positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="time between two looks for such instances (default: %(default)s)",
+    )
+    parser.add_argument(
         "--dispatcher-url",
         metavar="URL",
         help="metrics URL for pools that name none in spec.metrics (default: the Service POOL-dispatcher-headless)",

@@ -47,6 +47,18 @@ class OperatorMetrics:
         self.terminations = Counter(
             "haipool_terminations_total", "Instances proven gone.", ["region", "bundle"], registry=registry
         )
+        self.leaked_rate = Gauge(
+            "haipool_leaked_cny_per_hour",
+            "Cost of instances with our mark and no GpuInstance, at the prices known.",
+            ["region"],
+            registry=registry,
+        )
+        self.leaked = Gauge(
+            "haipool_leaked_instances",
+            "Instances with our mark and no GpuInstance, for certain.",
+            ["region"],
+            registry=registry,
+        )
         self.ready_seconds = Histogram(
             "haipool_deploy_seconds",
             "Time from purchase to Ready.",

@@ -84,6 +84,10 @@ class Objects:
         """
         return self._store.instances.put(await self._kube.create(INSTANCES, body, namespace=namespace))
 
+    async def all_instances(self, namespace: str | None) -> tuple[Mapping[str, Any], ...]:
+        """Every GpuInstance as the API server has it now; the cache may lag behind."""
+        return (await self._kube.list(INSTANCES, namespace=namespace)).items
+
     async def set_drain(self, instance: GpuInstance, drain: bool, *, annotation: tuple[str, str]) -> None:
         """Set `spec.drain`, and mark (or unmark) who asked for it."""
         name, value = annotation

@@ -9,6 +9,7 @@ from controller.api.names import DRAINED_BY_ANNOTATION, DRAINED_BY_SCALE_DOWN, C
 from controller.api.regionpreset import OfferStatus, RegionPreset
 from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
+from controller.operator.leaks import strays, unaudited
 from controller.scaling.replicas import agreed_dead, drained, signals, tasks
 from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Signal, Snapshot
 
@@ -44,6 +45,8 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         blocks=ctx.blocks.active(now=now),
         deleting=pool.metadata.deleting,
         launch_failures=tuple(memory.failures),
+        strays=strays(ctx.leaks, ctx.store, pool),
+        unaudited=unaudited(ctx.leaks, ctx.store, pool, now=now),
     )
 
 

@@ -2,17 +2,21 @@
 
 from typing import Any
 
+from controller.api.decision import JournalEntry
 from controller.api.gpuinstance import GpuInstance
-from controller.api.gpupool import GpuPool, SignalStatus
-from controller.api.model import write
+from controller.api.gpupool import GpuPool, SignalStatus, Spend
+from controller.api.model import MESSAGE_LIMIT, write, write_over
 from controller.api.names import LEDGER_FINALIZER, ORPHANED_ANNOTATION, POOL_FINALIZER, POOL_LABEL, Condition
 from controller.api.times import rfc3339, unix
 from controller.operator.apply import apply
 from controller.operator.context import Context
+from controller.operator.leaks import leak_condition
 from controller.operator.objects import changed, merge_conditions
 from controller.operator.observe import observe
 from controller.operator.traffic import measure_traffic
+from controller.scaling.account import account
 from controller.scaling.conditions import condition, pool_conditions
+from controller.scaling.journal import IDLE_ACTIONS, Journal, remember, started
 from controller.scaling.ledger import Bill, book, traffic
 from controller.scaling.plan import Plan, plan
 from controller.scaling.snapshot import Memory, ServerState, Snapshot
@@ -90,10 +94,13 @@ async def _write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan)
     spend = book(pool.status.spend, bills, now=now)
     used = traffic(pool.status.traffic, bills, pool.status.spend.booked, pool.spec.traffic.thresholds_gb, now=now)
     conditions = [*pool_conditions(snapshot, decided, now=now), _traffic_condition(used.level, used.used_gb)]
+    conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
     await _announce(ctx, pool, conditions)
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),
-        **_decision(pool, decided, now=now),
+        **_decision(pool, decided),
+        "lastDecision": write_over(account(snapshot, decided, now=now)),
+        "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
         "spend": write(spend),
         "traffic": {**write(used), "checkedAt": _checked(ctx, pool)},
         "conditions": merge_conditions(
@@ -123,7 +130,7 @@ def _counts(snapshot: Snapshot, decided: Plan) -> dict[str, Any]:
     }
 
 
-def _decision(pool: GpuPool, decided: Plan, *, now: float) -> dict[str, Any]:
+def _decision(pool: GpuPool, decided: Plan) -> dict[str, Any]:
     verdict, memory = decided.verdict, decided.memory
     prefix = "would " if pool.spec.mode == "Recommend" and decided.actions else ""
     since, ended = memory.low_load_since, memory.last_drain_ended
@@ -145,16 +152,31 @@ def _decision(pool: GpuPool, decided: Plan, *, now: float) -> dict[str, Any]:
             for t in decided.triggers
         ],
         "trigger": ",".join(t.reason for t in firing(decided.triggers)),
-        "message": f"{prefix}{verdict.action}: {verdict.message}",
-        "lastDecision": {
-            "time": rfc3339(now),
-            "action": verdict.action,
-            "reason": verdict.reason,
-            "message": verdict.message,
-        },
+        "message": f"{prefix}{verdict.action}: {verdict.message}"[:MESSAGE_LIMIT],
         "lowLoadSince": rfc3339(since) if since is not None else None,
         "lastDrainEnded": rfc3339(ended) if ended is not None else None,
     }
+
+
+def _journal(ctx: Context, pool: GpuPool, snapshot: Snapshot, decided: Plan, spend: Spend) -> Journal:
+    """The journal with this decision, and before it, once, that the operator has started."""
+    now, memory, journal = ctx.clock(), ctx.pool_memory(pool.metadata.uid), pool.status.journal
+    ready = sum(s.state is ServerState.READY and not s.leaving for s in snapshot.servers)
+    if not memory.journaled and pool.status.last_decision is not None:
+        journal = started(journal, now=now, ready=ready, per_hour=spend.per_hour)
+    memory.journaled = True
+    acts = bool(decided.actions) and (pool.spec.mode == "Act" or snapshot.deleting)
+    entry = JournalEntry(
+        time=rfc3339(now),
+        action=decided.verdict.action,
+        reason=decided.verdict.reason,
+        message=decided.verdict.message,
+        mode=pool.spec.mode,
+        ready=ready,
+        desired=decided.desired,
+        per_hour=spend.per_hour,
+    )
+    return remember(journal, entry, acted=acts and decided.verdict.action not in IDLE_ACTIONS)
 
 
 def _without_none(fields: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from controller.cloud.contract import Cloud
 from controller.kube.client import KubeClient, KubeError, Resource
 from controller.operator import instances, pools
+from controller.operator.audit import Audit
 from controller.operator.cloudview import CloudView
 from controller.operator.context import Context, Settings
 from controller.operator.cpu import CpuMonitor
@@ -50,6 +51,7 @@ class Operator:
         self.ctx = ctx
         self._kube = kube
         self._exporter = exporter
+        self._audit = Audit(ctx)
         presets = Presets(ctx)
         services = Services(ctx, presets)
         self._pools = Workers("GpuPool", lambda key: pools.reconcile(ctx, key), self._on_error("GpuPool"))
@@ -110,6 +112,7 @@ class Operator:
         return operator
 
     def _begin(self) -> None:
+        self._audit.begin()
         for shelf, workers in self._shelves():
             for model in shelf:
                 workers.wake(model.metadata.key)
@@ -157,6 +160,7 @@ class Operator:
 
     async def stop(self) -> None:
         """End the workers, then the connections."""
+        await self._audit.close()
         for workers in (self._pools, self._instances, self._presets):
             await workers.stop()
         await self.ctx.cpu.close()

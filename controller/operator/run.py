@@ -31,6 +31,8 @@ def run_operator(args: argparse.Namespace) -> int:
         dispatcher_url=args.dispatcher_url,
         liveness_port=args.liveness_port,
         metrics_port=args.metrics_port,
+        leak_audit=args.leak_audit,
+        leak_audit_interval=args.leak_audit_interval,
     )
     try:
         return asyncio.run(_run(settings))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controller.scaling.snapshot import Offer
+from controller.scaling.snapshot import Offer, Stray
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,20 @@ class Launch:
     offer: Offer
     reason: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Take over an instance that is billed already and has no owner."""
+
+    stray: Stray
+    reason: str
+    message: str
+
+    @property
+    def server(self) -> str:
+        """What the action is about: it has no GpuInstance yet, so its InstanceId."""
+        return self.stray.instance_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +55,7 @@ class Destroy:
     message: str
 
 
-Action = Launch | Drain | Undrain | Destroy
+Action = Launch | Adopt | Drain | Undrain | Destroy
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.scaling.actions import Action, Launch, Undrain, Verdict
+from controller.scaling.actions import Action, Adopt, Launch, Undrain, Verdict
 from controller.scaling.offers import buyable
 from controller.scaling.readings import nothing_being_deployed
 from controller.scaling.snapshot import NOT_VERIFIED, ServerState, ServerView, Snapshot
@@ -65,13 +65,22 @@ def grow(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
         return [], full
     returning = returnable(snapshot)
     if returning:
-        return _take_back(returning, want, room=_room(snapshot))
+        return _take_back(returning, want, room=room(snapshot))
     if snapshot.spec.paused in ("All", "ScaleUp"):
         return [], _hold("ScaleUpPaused", f"spec.paused is {snapshot.spec.paused}; {want.message}")
     hold = _held_back(snapshot, want, now=now)
     if hold:
         return [], hold
-    return _buy(snapshot, want, now=now)
+    return _adopt(snapshot, want) if snapshot.strays else _buy(snapshot, want, now=now)
+
+
+def _adopt(snapshot: Snapshot, want: Wanted) -> tuple[list[Action], Verdict]:
+    """Cheapest first: what is billed already and serves nobody comes before anything new."""
+    ranked = sorted(snapshot.strays, key=lambda s: (s.price_per_hour, s.region, s.instance_id))
+    chosen = ranked[: min(want.count, room(snapshot))]
+    message = f"{want.message} -> take over {', '.join(map(str, chosen))}"
+    actions: list[Action] = [Adopt(s, want.reason, message) for s in chosen]
+    return actions, Verdict("Adopt", want.reason, message)
 
 
 def _take_back(returning: Sequence[ServerView], want: Wanted, *, room: int) -> tuple[list[Action], Verdict]:
@@ -91,7 +100,7 @@ def _held_back(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | Non
 
 
 def _at_maximum(snapshot: Snapshot, want: Wanted) -> Verdict | None:
-    if _room(snapshot) > 0:
+    if room(snapshot) > 0:
         return None
     return _hold("AtMaximum", f"{want.message}; replicas.max is {snapshot.spec.replicas.max}")
 
@@ -100,17 +109,27 @@ def _failing(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:
     failures = snapshot.launch_failures
     if not failures:
         return None
-    last, what = failures[-1]
-    pause = min(FAILURE_BACKOFF_SECONDS * 2.0 ** min(len(failures) - 1, 10), FAILURE_BACKOFF_MAX_SECONDS)
-    if now - last >= pause:
+    after = next_try(snapshot)
+    if now >= after:
         return None
     return _hold(
         "LaunchesFailing",
-        f"{want.message}; the last {len(failures)} launches failed ({what}); next in {last + pause - now:.0f} s",
+        f"{want.message}; the last {len(failures)} launches failed ({failures[-1][1]}); next in {after - now:.0f} s",
     )
 
 
+def next_try(snapshot: Snapshot) -> float:
+    """Unix seconds before which nothing is bought because of failed launches; 0 if none failed."""
+    failures = snapshot.launch_failures
+    if not failures:
+        return 0.0
+    pause = min(FAILURE_BACKOFF_SECONDS * 2.0 ** min(len(failures) - 1, 10), FAILURE_BACKOFF_MAX_SECONDS)
+    return failures[-1][0] + pause
+
+
 def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action], Verdict]:
+    if snapshot.unaudited:
+        return [], _hold("AuditPending", f"{want.message}; {snapshot.unaudited}")
     unsettled = [name for name, why in snapshot.unusable_presets if why == NOT_VERIFIED]
     if unsettled:
         # One of them may have the cheapest offer. It takes seconds, and ends also where a region cannot be asked.
@@ -118,7 +137,7 @@ def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
     offers = buyable(snapshot.offers, snapshot.blocks, now=now)
     if not offers:
         return [], _hold("NoOffer", f"{want.message}; {nothing_on_offer(snapshot, now=now)}")
-    count = min(want.count, _room(snapshot), _rate_left(snapshot, now=now))
+    count = min(want.count, room(snapshot), rate_left(snapshot, now=now))
     if count <= 0:
         limit = snapshot.spec.scaling.up.max_launches_per_minute
         return [], _hold("LaunchRateLimited", f"{want.message}; scaling.up.maxLaunchesPerMinute is {limit}")
@@ -128,13 +147,14 @@ def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
     return actions, Verdict("ScaleUp", want.reason, message)
 
 
-def _room(snapshot: Snapshot) -> int:
+def room(snapshot: Snapshot) -> int:
     """How many servers fit under the maximum; without one there is no limit."""
     maximum = snapshot.spec.replicas.max
     return 10**9 if maximum is None else maximum - len(staying(snapshot))
 
 
-def _rate_left(snapshot: Snapshot, *, now: float) -> int:
+def rate_left(snapshot: Snapshot, *, now: float) -> int:
+    """Purchases that `maxLaunchesPerMinute` still allows in this minute."""
     recent = sum(now - s.created_at < 60.0 for s in snapshot.servers)
     return snapshot.spec.scaling.up.max_launches_per_minute - recent
 

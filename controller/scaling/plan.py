@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from controller.scaling.actions import Action, Destroy, Launch, Undrain, Verdict
+from controller.scaling.actions import Action, Adopt, Destroy, Launch, Undrain, Verdict
 from controller.scaling.clock import advance
 from controller.scaling.grow import grow, returnable, staying, wanted
 from controller.scaling.shrink import finish_drains, replace_dead, revoke_drains, shrink
@@ -82,6 +82,6 @@ def _names(actions: list[Action]) -> set[str]:
 
 def _desired(snapshot: Snapshot, actions: list[Action]) -> int:
     """Servers that stay once the actions are done."""
-    leaving_now = {_server(a) for a in actions if not isinstance(a, Launch | Undrain)}
+    leaving_now = {_server(a) for a in actions if not isinstance(a, Launch | Adopt | Undrain)}
     stay = sum(s.name not in leaving_now for s in staying(snapshot))
-    return stay + sum(isinstance(a, Launch | Undrain) for a in actions)
+    return stay + sum(isinstance(a, Launch | Adopt | Undrain) for a in actions)

@@ -1,6 +1,6 @@
 """Whether, why and what to destroy."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import takewhile
 from typing import Final
 
@@ -43,33 +43,37 @@ def revoke_drains(snapshot: Snapshot) -> tuple[list[Action], Verdict | None]:
     return actions, Verdict("Undrain", reason, "; ".join(a.message for a in actions))
 
 
-def refusal(snapshot: Snapshot, memory: Memory, triggers: tuple[Trigger, ...], *, now: float) -> Verdict | None:
-    """The first rule that forbids scaling down now, or None. Its order is the order of the explanation."""
+def refusals(snapshot: Snapshot, memory: Memory, triggers: tuple[Trigger, ...], *, now: float) -> Iterator[Verdict]:
+    """Every rule that forbids scaling down now; their order is the order of the explanation."""
     down = snapshot.spec.scaling.down
     for trigger in blocking_scale_down(triggers):
-        return _hold("LoadNotLow", trigger.not_below())
+        yield _hold("LoadNotLow", trigger.not_below())
     deploying = sum(s.in_deployment for s in snapshot.servers)
     if not nothing_being_deployed(deploying):
-        return _hold("Deploying", f"{deploying} servers are being deployed")
+        yield _hold("Deploying", f"{deploying} servers are being deployed")
     have, minimum = len(serving(snapshot)), snapshot.spec.replicas.min
     if have <= minimum:
-        return _hold("AtMinimum", f"{have} Ready servers, minimum {minimum}")
+        yield _hold("AtMinimum", f"{have} Ready servers, minimum {minimum}")
     if snapshot.spec.paused in ("All", "ScaleDown"):
-        return _hold("ScaleDownPaused", f"spec.paused is {snapshot.spec.paused}")
+        yield _hold("ScaleDownPaused", f"spec.paused is {snapshot.spec.paused}")
     lasted = low_load_lasted(memory, now=now)
     if lasted <= down.stabilization_seconds:
-        return _hold("LowLoadTooShort", f"low load for {lasted:.0f} s, needs more than {down.stabilization_seconds} s")
-    return _still_settling(snapshot, memory, now=now)
+        yield _hold("LowLoadTooShort", f"low load for {lasted:.0f} s, needs more than {down.stabilization_seconds} s")
+    yield from _still_settling(snapshot, memory, now=now)
 
 
-def _still_settling(snapshot: Snapshot, memory: Memory, *, now: float) -> Verdict | None:
+def refusal(snapshot: Snapshot, memory: Memory, triggers: tuple[Trigger, ...], *, now: float) -> Verdict | None:
+    """The first rule that forbids scaling down now, or None."""
+    return next(refusals(snapshot, memory, triggers, now=now), None)
+
+
+def _still_settling(snapshot: Snapshot, memory: Memory, *, now: float) -> Iterator[Verdict]:
     leaving = [s.name for s in snapshot.servers if s.leaving]
     if leaving:
-        return _hold("DrainInProgress", f"waiting until {', '.join(leaving[:5])} is gone")
+        yield _hold("DrainInProgress", f"waiting until {', '.join(leaving[:5])} is gone")
     ended, window = memory.last_drain_ended, snapshot.spec.scaling.window_seconds
     if ended is not None and now - ended < window:
-        return _hold("FreshWindow", f"last drain ended {now - ended:.0f} s ago, needs a fresh window of {window} s")
-    return None
+        yield _hold("FreshWindow", f"last drain ended {now - ended:.0f} s ago, needs a fresh window of {window} s")
 
 
 def shrink(

@@ -125,6 +125,20 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """An instance that was bought for this pool, is billed, and has no GpuInstance: it can be taken over."""
+
+    instance_id: str
+    region: str
+    bundle: str
+    price_per_hour: float
+    application_id: str
+
+    def __str__(self) -> str:
+        return f"{self.instance_id} ({self.bundle} in {self.region}, {self.price_per_hour:g} CNY/h)"
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything one decision may look at."""
 
@@ -138,6 +152,10 @@ class Snapshot:
     deleting: bool = False
     #: Failed deployments in a row, newest last: (Unix seconds, what happened).
     launch_failures: tuple[tuple[float, str], ...] = ()
+    #: Instances without an owner that the pool takes over before it buys.
+    strays: tuple[Stray, ...] = ()
+    #: Why nothing may be bought before the cloud has been looked through; empty: it has been.
+    unaudited: str = ""
 
 
 @dataclass(frozen=True, slots=True)

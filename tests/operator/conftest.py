@@ -59,12 +59,14 @@ class Rig:
 
     # --- processes -----------------------------------------------------------------------------------------------
 
-    async def start_operator(self, *, secret_key: str = SANDBOX_KEY.secret_key, metrics_port: int = 0) -> Child:
+    async def start_operator(
+        self, *extra: str, secret_key: str = SANDBOX_KEY.secret_key, metrics_port: int = 0
+    ) -> Child:
         """Start (or start again) the operator for this namespace."""
         arguments = [
             *("operator", "--namespace", self.namespace, "--cloud-interval", "0.5"),
             *("--dispatcher-url", f"http://{HOST}:{self.admin_port}/metrics"),
-            *("--liveness-port", "0", "--metrics-port", str(metrics_port)),
+            *("--liveness-port", "0", "--metrics-port", str(metrics_port), "--leak-audit-interval", "1", *extra),
         ]
         return await self._start("operator", arguments, secret_key=secret_key)
 

@@ -8,7 +8,7 @@ starts, and the cloud's own ledger must show one instance, owned, and gone in th
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from controller.api import metrics
+from controller.api.names import instance_name
 from controller.cloud.contract import Cloud
 from controller.cloud.tencent import Settings as CloudSettings
 from controller.cloud.tencent import connect
@@ -24,7 +25,7 @@ from controller.kube.connect import Connection
 from controller.kube.watch import Kind, Reflector
 from controller.operator.context import Settings
 from controller.operator.objects import INSTANCES, POOLS, PRESETS
-from controller.operator.process import Operator
+from controller.operator.process import Operator, cluster_identity
 from controller.sandbox import shipped
 from controller.sandbox.cloudsim import SANDBOX_KEY, CloudConfig, SimulatedCloud
 from controller.sandbox.cloudsim.cloud import InstanceView
@@ -150,7 +151,7 @@ async def operator(place: World, fuse: Fuse) -> AsyncIterator[None]:
     life = await Operator.start(
         cast("KubeClient", Mortal(kube, fuse, KUBE_WRITES)),
         cast("Cloud", Mortal(cloud, fuse, CLOUD_WRITES)),
-        Settings(cloud_interval=0.05, dispatcher_url=place.metrics_url, metrics_port=0),
+        Settings(cloud_interval=0.05, dispatcher_url=place.metrics_url, metrics_port=0, leak_audit_interval=0.1),
     )
     kinds = (("GpuPool", POOLS), ("RegionPreset", PRESETS), ("GpuInstance", INSTANCES))
     watches = [asyncio.create_task(follow(life, kind, Reflector(place.kube, r))) for kind, r in kinds]
@@ -183,7 +184,23 @@ async def until(look: Callable[[], Any], fuse: Fuse) -> bool:
     return False
 
 
-async def story(place: World, fuses: list[Fuse]) -> None:
+async def leak(place: World) -> None:
+    """An instance of the pool that is billed and whose object is gone."""
+    pool = await place.kube.get(POOLS, "pool", namespace="default")
+    name = instance_name(
+        cluster_uid=await cluster_identity(place.kube),
+        pool_uid=pool["metadata"]["uid"],
+        instance_uid="0b5e55ed-0000-4000-8000-000000000000",
+        bundle="XL",
+    )
+    place.cloud.add_instances("ap-beijing", "XL", 1, name=name)
+
+
+async def nothing(place: World) -> None:
+    """The world as it is."""
+
+
+async def story(place: World, fuses: list[Fuse], prepare: Callable[[World], Awaitable[None]]) -> None:
     """From nothing to one Ready server and through the pool's deletion, in as many lives as there are fuses."""
     lives = iter(fuses)
 
@@ -200,6 +217,7 @@ async def story(place: World, fuses: list[Fuse]) -> None:
 
     await place.kube.create(PRESETS, PRESET, namespace="default")
     await place.kube.create(POOLS, POOL, namespace="default")
+    await prepare(place)
     steps = [ready, gone]
     while steps:
         fuse = next(lives)
@@ -227,12 +245,12 @@ POOL = {
 }
 
 
-async def lived(at: int | None) -> list[str]:
+async def lived(at: int | None, prepare: Callable[[World], Awaitable[None]] = nothing) -> list[str]:
     """Run the story with a death at moment `at`, check the ledger, and return the moments of the first life."""
     async with world() as place:
         first = Fuse(at)
         try:
-            await story(place, [first, Fuse()])
+            await story(place, [first, Fuse()], prepare)
         except AssertionError as error:
             objects = (await place.kube.list(INSTANCES, namespace="default")).items
             raise AssertionError(f"death at {first.passed[-1]}: {error}; {objects}") from error
@@ -254,3 +272,14 @@ async def test_a_death_at_any_write_buys_nothing_twice_and_leaves_nothing_behind
     assert len(matter) > 20
     for k in matter:
         await lived(k)
+
+
+async def test_a_death_at_any_write_of_a_take_over_buys_nothing_and_leaves_nothing_behind() -> None:
+    moments = await lived(None, leak)
+    assert not [moment for moment in moments if "run_instance" in moment]
+    # From the deletion on it is the same story as above.
+    until = moments.index("before terminate_instance ap-beijing")
+    matter = [k for k, moment in enumerate(moments[:until]) if " gpuinstances" in moment]
+    assert len(matter) > 6
+    for k in matter:
+        await lived(k, leak)

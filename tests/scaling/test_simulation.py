@@ -14,7 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from controller.api.gpupool import GpuPoolSpec
-from controller.scaling.actions import Destroy, Drain, Launch, Undrain
+from controller.scaling.actions import Action, Destroy, Drain, Launch, Undrain
 from controller.scaling.offers import sold_out_until
 from controller.scaling.plan import Plan, plan
 from controller.scaling.snapshot import Memory, Offer, ServerState, ServerView, Signal, Signals, Snapshot
@@ -159,7 +159,7 @@ class Pool:
         figures: dict[str, Any] = {n: None if v is None else Signal(v, 0.0, "test") for n, v in seen.items()}
         return Signals(**figures, dispatchers=frozenset({self.dispatcher}))
 
-    def _apply(self, action: Launch | Drain | Undrain | Destroy) -> None:
+    def _apply(self, action: Action) -> None:
         match action:
             case Launch(offer):
                 name = f"s{len(self.since) + 1}"

@@ -99,8 +99,8 @@ async def _request(services: Services, instance: GpuInstance, spec: LaunchSpec) 
     return pause
 
 
-async def record(services: Services, instance: GpuInstance, instance_id: str) -> float:
-    """Write down what was bought; billing has started."""
+async def record(services: Services, instance: GpuInstance, instance_id: str, *, event: str = "Bought") -> float:
+    """Write down what was bought (or taken over); billing has started."""
     memory = services.ctx.memory_of(instance)
     memory.unclear = memory.throttled = 0
     message = f"{instance.spec.bundle} in {instance.spec.region} is {instance_id}"
@@ -108,14 +108,14 @@ async def record(services: Services, instance: GpuInstance, instance_id: str) ->
     launched = instance.status.launched_at or instance.status.attempted_at or rfc3339(services.ctx.clock())
     instance = await services.write(
         instance,
-        condition(Condition.LAUNCHED, "True", "Bought", message),
+        condition(Condition.LAUNCHED, "True", event, message),
         condition(Condition.OUTCOME_UNKNOWN, "False", "Known", message),
         instanceId=instance_id,
         launchedAt=launched,
         phase="Deploying",
         message="waiting for the instance to run",
     )
-    await services.ctx.events.normal(instance, "Bought", f"{message}, {instance.spec.price_per_hour:g} CNY/h")
+    await services.ctx.events.normal(instance, event, f"{message}, {instance.spec.price_per_hour:g} CNY/h")
     return 0.0
 
 

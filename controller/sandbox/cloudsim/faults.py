@@ -20,6 +20,8 @@ FaultKind = Literal[
     "commit_then_500",
     "commit_then_reset",
     "commit_then_timeout",
+    # The request takes its time to reach the service; what happens meanwhile comes before it.
+    "late",
     # The answer is late or odd.
     "slow",
     "slow_body",

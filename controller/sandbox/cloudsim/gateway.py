@@ -93,6 +93,8 @@ class Gateway:
             identity, known = self._admit(request, body, action, region)
             faults = self._faults.take(action, region)
             _fail_before(faults)
+            if "late" in faults:
+                await asyncio.sleep(faults["late"].seconds)
             self._settle()
             call = Call(self._world, identity.secret_id, region, self._clock(), faults)
             fields, outcome = self._work(call, action, known, body), "ok"

@@ -93,6 +93,21 @@ class TestTransport:
                 await client.send("RunInstances", order)
         assert len(sim.instances()) == 1
 
+    async def test_a_late_request_is_overtaken_and_buys_nothing_more_under_the_same_token(
+        self, sim: SimulatedCloud, client: Any, order: dict[str, Any]
+    ) -> None:
+        sim.set_fault("late", action="RunInstances", count=1, seconds=0.2)
+        once = {**order, "ClientToken": "one"}
+        async with asyncio.TaskGroup() as both:
+            late = both.create_task(client("RunInstances", once))
+            async with asyncio.timeout(10):
+                while not sim.count("RunInstances"):  # noqa: ASYNC110 - the simulator has no event for it
+                    await asyncio.sleep(0.001)
+            prompt = both.create_task(client("RunInstances", once))
+        assert [p.outcome for p in sim.purchases()] == ["bought", "repeated"]
+        assert late.result()["InstanceIdSet"] == prompt.result()["InstanceIdSet"]
+        assert len(sim.instances()) == 1
+
     async def test_a_slow_answer_is_held_back_after_the_work(
         self, sim: SimulatedCloud, client: Any, order: dict[str, Any]
     ) -> None:
