@@ -5,7 +5,8 @@ path differ in whether it is a task, it is one: nobody passes the queue by writi
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -20,6 +21,9 @@ DEFAULT_PASS: Final = Route(name="pass-through", kind="PassThrough")
 
 #: What makes a decoded path readable in more than one way.
 _AMBIGUOUS: Final = re.compile(r"%|\\|//|/\.|;")
+#: Paths whose route is kept, of up to so many characters: clients ask for the same ones again and again.
+KEPT: Final = 4096
+KEPT_LENGTH: Final = 256
 #: Servers that decode once too often exist; those that do it more than twice do not.
 _DECODINGS: Final = 3
 
@@ -31,6 +35,7 @@ class RouteTable:
         methods: set[str] = {method for route in routes for method in route.methods}
         self._by_method = {m: _for_method(routes, m) for m in methods}
         self._others = _for_method(routes, None)
+        self._kept: Callable[[str, str], Route] = lru_cache(KEPT)(self._classify)
         self._ids = tuple(_id_pattern(r.poll.path) for r in routes if r.poll and "{id}" in r.poll.path)
 
     @classmethod
@@ -53,6 +58,9 @@ class RouteTable:
             target: path and query as the client wrote them.
         """
         path = target.partition("?")[0]
+        return self._kept(method, path) if len(path) <= KEPT_LENGTH else self._classify(method, path)
+
+    def _classify(self, method: str, path: str) -> Route:
         routes = self._by_method.get(method, self._others)
         default = DEFAULT_TASK if method in TASK_METHODS else DEFAULT_PASS
         plain = unquote(path) if "%" in path else path

@@ -4,6 +4,7 @@ The parser itself refuses ambiguous lengths, folded and malformed headers, bare 
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -12,6 +13,8 @@ from multidict import istr
 from controller.dispatcher.headers import origin_form
 from controller.dispatcher.problems import problem
 
+#: A name of 253 characters (RFC 1035, 2.3.4), and a port.
+_LONGEST_AUTHORITY: Final = 260
 _HOST: Final = istr("Host")
 _TRANSFER_ENCODING: Final = istr("Transfer-Encoding")
 #: uri-host and port (RFC 9110, 7.2; RFC 3986, 3.2.2).
@@ -54,10 +57,15 @@ def _coding(request: web.BaseRequest) -> web.Response | None:
     return problem(501, "Unknown transfer coding", f"Transfer-Encoding may be chunked, not {', '.join(codings)!r}")
 
 
+@lru_cache(1024)
+def _is_authority(host: str) -> bool:
+    return _AUTHORITY.fullmatch(host) is not None
+
+
 def _host(request: web.BaseRequest) -> web.Response | None:
     """RFC 9112, 3.2: one valid Host, and the same as in an absolute target."""
     host, target = request.headers.get(_HOST, ""), request.raw_path
-    if not _AUTHORITY.fullmatch(host):
+    if len(host) > _LONGEST_AUTHORITY or not _is_authority(host):
         return problem(400, "Malformed request", f"the Host header {host!r} is no host with or without port")
     if target.startswith("/") or "://" not in target:
         return None

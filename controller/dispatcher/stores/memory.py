@@ -41,16 +41,25 @@ class MemoryStore:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._keys: dict[tuple[str, str], str] = {}
         self._sequence = 0
+        #: Kept up to date, since every task that comes asks for them.
+        self._counts = dict.fromkeys(TaskState, 0)
+        self._bytes = self._ended_bytes = 0
 
     @property
     def figures(self) -> Figures:
         """What it holds."""
-        counts = dict.fromkeys(TaskState, 0)
-        for entry in self._entries.values():
-            counts[entry.task.state] += 1
-        entries = self._entries.values()
-        ended = sum(entry.bytes for entry in entries if entry.task.state.ended)
-        return Figures(counts, sum(entry.bytes for entry in entries), ended)
+        return Figures(dict(self._counts), self._bytes, self._ended_bytes)
+
+    def _count(self, entry: _Entry, sign: int) -> None:
+        self._counts[entry.task.state] += sign
+        self._bytes += sign * entry.bytes
+        self._ended_bytes += sign * entry.bytes * entry.task.state.ended
+
+    def _set(self, entry: _Entry, task: StoredTask, size: int | None = None) -> None:
+        """What is known of a task changes, and what it takes."""
+        self._count(entry, -1)
+        entry.task, entry.bytes = task, entry.bytes if size is None else size
+        self._count(entry, 1)
 
     def blob(self) -> Blob:
         """A place for content that is coming in."""
@@ -74,16 +83,16 @@ class MemoryStore:
             task.submitted,
             fingerprint=None if task.key is None else task.key.fingerprint,
         )
-        self._entries[task.task_id] = _Entry(stored, task.request, body.data or b"", size, key)
+        entry = self._entries[task.task_id] = _Entry(stored, task.request, body.data or b"", size, key)
+        self._count(entry, 1)
         if key is not None:
             self._keys[key] = task.task_id
         return Added(stored, new=True)
 
     def _make_room(self, size: int, limit: int) -> bool:
-        now = self.figures
-        too_much = now.bytes + size - limit
-        if too_much > now.ended_bytes:
-            return False
+        too_much = self._bytes + size - limit
+        if too_much <= 0 or too_much > self._ended_bytes:
+            return too_much <= 0
         ended = sorted((e for e in self._entries.values() if e.task.state.ended), key=_oldest_first)
         for entry in ended:
             if too_much <= 0:
@@ -102,9 +111,8 @@ class MemoryStore:
         if entry is None or entry.task.state is not TaskState.QUEUED or entry.request is None:
             return None
         task = entry.task
-        entry.task = replace(
-            task, state=TaskState.RUNNING, started=task.started or now, servers=(*task.servers, server)
-        )
+        servers = (*task.servers, server)
+        self._set(entry, replace(task, state=TaskState.RUNNING, started=task.started or now, servers=servers))
         return Claim(entry.task, entry.request, Content(len(entry.body), data=entry.body), entry.task.attempts)
 
     def _claimed(self, claim: Claim) -> _Entry | None:
@@ -119,7 +127,7 @@ class MemoryStore:
         entry = self._claimed(claim)
         if entry is None:
             return False
-        entry.task = replace(entry.task, state=TaskState.QUEUED)
+        self._set(entry, replace(entry.task, state=TaskState.QUEUED))
         return True
 
     async def finish(
@@ -134,21 +142,24 @@ class MemoryStore:
         if not self._make_room(size + ROW_BYTES - entry.bytes, limit):
             outcome, content, size = Outcome(TaskState.FAILED, failure=NO_ROOM), b"", 0
         self._end(entry, outcome.state, now, outcome)
-        entry.body, entry.bytes = content, ROW_BYTES + size
+        entry.body = content
+        self._set(entry, entry.task, ROW_BYTES + size)
         return entry.task
 
     def _end(self, entry: _Entry, state: TaskState, now: float, outcome: Outcome | None = None) -> None:
-        entry.task = replace(entry.task, state=state, completed=now, outcome=outcome)
-        entry.request, entry.body, entry.bytes = None, b"", ROW_BYTES
+        entry.request, entry.body = None, b""
+        self._set(entry, replace(entry.task, state=state, completed=now, outcome=outcome), ROW_BYTES)
 
     def _forget(self, entry: _Entry) -> None:
-        entry.task, entry.body, entry.bytes = replace(entry.task, gone=True, outcome=None), b"", ROW_BYTES
+        entry.body = b""
+        self._set(entry, replace(entry.task, gone=True, outcome=None), ROW_BYTES)
         if entry.key is not None:
             del self._keys[entry.key]
             entry.key = None
 
     def _delete(self, entry: _Entry) -> None:
         del self._entries[entry.task.task_id]
+        self._count(entry, -1)
 
     async def cancel(self, task_id: str, now: float) -> StoredTask | None:
         """The client does not want it any more; see `Store.cancel`."""
@@ -188,7 +199,7 @@ class MemoryStore:
         once = [entry for entry in running if not entry.task.route.idempotent]
         for entry in running:
             if entry.task.route.idempotent:
-                entry.task = replace(entry.task, state=TaskState.QUEUED)
+                self._set(entry, replace(entry.task, state=TaskState.QUEUED))
             else:
                 self._end(entry, TaskState.FAILED, now, Outcome(TaskState.FAILED, failure=INTERRUPTED))
         return Recovered(len(running) - len(once), tuple(entry.task for entry in once))
