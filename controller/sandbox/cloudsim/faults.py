@@ -20,7 +20,7 @@ FaultKind = Literal[
     "commit_then_500",
     "commit_then_reset",
     "commit_then_timeout",
-    # The request takes its time to reach the service; what happens meanwhile comes before it.
+    # The request is overtaken: it reaches the service after the next one of its action, or after `seconds`.
     "late",
     # The answer is late or odd.
     "slow",

@@ -5,6 +5,7 @@ other; every answer has a RequestId.
 """
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections import Counter, defaultdict, deque
@@ -80,6 +81,8 @@ class Gateway:
         self.counts: Counter[str] = Counter()
         self.calls: deque[CallRecord] = deque(maxlen=REMEMBERED_CALLS)
         self.purchases: list[ledger.Purchase] = []
+        #: Set when the late requests of an action may go on.
+        self._late: dict[str, asyncio.Event] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One API request, from the signature to the answer."""
@@ -94,14 +97,27 @@ class Gateway:
             faults = self._faults.take(action, region)
             _fail_before(faults)
             if "late" in faults:
-                await asyncio.sleep(faults["late"].seconds)
+                await self._overtaken(action, faults["late"].seconds)
             self._settle()
             call = Call(self._world, identity.secret_id, region, self._clock(), faults)
             fields, outcome = self._work(call, action, known, body), "ok"
         except ApiError as error:
             fields, outcome = {"Error": {"Code": error.code, "Message": error.message}}, error.code
+        self._overtakes(action)
         self.calls.append(CallRecord(self._clock(), action, region, outcome, request_id, tuple(faults)))
         return await _answer(request, {**fields, "RequestId": request_id}, faults)
+
+    async def _overtaken(self, action: str, seconds: float) -> None:
+        passed = self._late.setdefault(action, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await passed.wait()
+
+    def _overtakes(self, action: str) -> None:
+        """Let the late requests of this action go on: one that left after them has been dealt with."""
+        passed = self._late.pop(action, None)
+        if passed is not None:
+            passed.set()
 
     def _admit(self, request: web.Request, body: bytes, action: str, region: str) -> tuple[Identity, Action]:
         headers = {name.lower(): value for name, value in request.headers.items()}
