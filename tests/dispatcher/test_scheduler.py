@@ -7,6 +7,7 @@ one turn of the event loop, as the proxy would use it. Time is the loop's and do
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Literal
 
 import looptime
 import pytest
@@ -262,6 +263,67 @@ async def test_users_of_past_windows_are_forgotten_unless_they_wait(scheduler: S
     assert submit(scheduler, "b2", "B_1").number == 1
     for name in ("a1", "a2", "b2"):
         scheduler.queue.remove(name)
+
+
+# --- turns in seconds, and how fair it was ----------------------------------------------------------------------------
+
+
+async def works(scheduler: Scheduler, task: Task, seconds: float) -> None:
+    """What becomes of a task that takes a server so long."""
+    took = None
+    try:
+        server = await scheduler.granted(task, 10_000)
+        try:
+            await asyncio.sleep(seconds)
+            took = seconds
+        finally:
+            scheduler.release(task, server, seconds=took)
+    finally:
+        scheduler.finish(task, answered=took is not None)
+
+
+async def shares(scheduler: Scheduler) -> float:
+    """The long user's part of the servers while a user with tasks of 60 s and one with tasks of 3 s both wait."""
+    scheduler.update_servers([spec(slots=2)])
+    jobs = []
+    for number in range(400):
+        for user, seconds in (("long", 60.0), ("short", 3.0)):
+            task = scheduler.submit(f"{user}{number}", who(user), route=user)
+            jobs.append(asyncio.create_task(works(scheduler, task, seconds)))
+    await asyncio.sleep(1200)
+    spent = {"long": 0.0, "short": 0.0}
+    for start in scheduler.figures.recent:
+        spent[start.user] += 60.0 if start.user == "long" else 3.0
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    return spent["long"] / sum(spent.values())
+
+
+async def test_turns_in_tasks_give_the_user_with_long_tasks_almost_all_servers(scheduler: Scheduler) -> None:
+    assert await shares(scheduler) > 0.9
+
+
+async def test_turns_in_seconds_give_both_the_same(scheduler: Scheduler) -> None:
+    scheduler.queue.configure("Seconds")
+    assert 0.42 < await shares(scheduler) < 0.58
+
+
+@pytest.mark.parametrize("fairness", ["Tasks", "Seconds"])
+async def test_the_measured_fairness_of_turns_is_one(
+    scheduler: Scheduler, fairness: Literal["Tasks", "Seconds"]
+) -> None:
+    scheduler.queue.configure(fairness)
+    scheduler.update_servers([spec()])
+    jobs = []
+    for number in range(60):
+        for user in ("a", "b", "c"):
+            task = scheduler.submit(f"{user}{number}", who(user))
+            jobs.append(asyncio.create_task(works(scheduler, task, 2.0)))
+    await asyncio.sleep(200)
+    assert scheduler.figures.fairness.index(scheduler.now()) == pytest.approx(1.0, abs=0.01)
+    await asyncio.gather(*jobs)
+    assert scheduler.figures.rounds >= 180
 
 
 # --- everything at once --------------------------------------------------------------------------------------------
