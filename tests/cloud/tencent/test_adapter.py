@@ -333,8 +333,12 @@ class TestNoMetrics:
 
 
 async def test_twenty_per_second_are_kept_for_each_action_and_region(connect_to: Any) -> None:
-    """60 reads in one region and 20 in another, on a cloud that refuses the 21st of a second: none is refused."""
-    sim = SimulatedCloud(CloudConfig())
+    """45 reads at once in one region and 20 in another, on a cloud that takes 40 at once: none is refused.
+
+    Twice the documented limit, since a busy machine may bunch up what two seconds sent; that no second holds more than
+    20 is held in virtual time by test_ratelimit.
+    """
+    sim = SimulatedCloud(CloudConfig(calls_per_second=40))
     try:
         cloud = connect_to(await sim.start())
         await asyncio.gather(
