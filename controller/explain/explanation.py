@@ -238,7 +238,9 @@ def _decided(pool: GpuPool, entry: JournalEntry) -> Happening:
 
 def _happened(raw: Mapping[str, Any]) -> Happening:
     meta = raw.get("metadata") or {}
-    at = raw.get("lastTimestamp") or raw.get("eventTime") or meta.get("creationTimestamp")
+    # The API server keeps whole seconds of lastTimestamp; eventTime keeps the order within one.
+    once = raw.get("eventTime") if int(raw.get("count") or 1) == 1 else None
+    at = once or raw.get("lastTimestamp") or raw.get("eventTime") or meta.get("creationTimestamp")
     return Happening(
         time=str(at or "1970-01-01T00:00:00Z"),
         kind="warning" if raw.get("type") == "Warning" else "event",

@@ -91,6 +91,10 @@ class Recorder:
             "message": message,
             "source": {"component": COMPONENT},
             "reportingComponent": COMPONENT,
+            "reportingInstance": COMPONENT,
+            "action": reason,
+            # With six digits; of the other two the API server keeps whole seconds, and the order would be lost.
+            "eventTime": rfc3339(now)[:-1] + "000Z",
             "firstTimestamp": rfc3339(now),
             "lastTimestamp": rfc3339(now),
             "count": 1,

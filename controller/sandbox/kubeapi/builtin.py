@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from controller.sandbox.kubeapi import crds
@@ -30,7 +30,18 @@ def prepared(kind: Kind, item: JsonObject) -> JsonObject:
         return _namespace(item)
     if kind is CRDS:
         return crds.completed(item)
+    if kind is EVENTS:
+        return item | {key: _whole_second(item[key]) for key in ("firstTimestamp", "lastTimestamp") if item.get(key)}
     return item
+
+
+def _whole_second(text: object) -> object:
+    """A time as metav1.Time keeps it; what is no time is left for others to refuse."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return text
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _secret(item: JsonObject) -> JsonObject:
@@ -82,6 +93,10 @@ def faults(kind: Kind, item: JsonObject) -> Iterator[Cause]:
         namespace = item.get("involvedObject", {}).get("namespace") or "default"
         if namespace != item["metadata"]["namespace"]:
             yield invalid_value("involvedObject.namespace", namespace, "does not match event.namespace")
+        # Events of the newer form have to say these, too.
+        for field in ("reportingInstance", "action") if item.get("eventTime") else ():
+            if not item.get(field):
+                yield invalid_value(field, "", "must be set with eventTime")
 
 
 def _is_base64(value: object) -> bool:

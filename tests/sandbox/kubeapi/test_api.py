@@ -102,7 +102,7 @@ METADATA_FAULTS: dict[str, tuple[Object, int, str]] = {
     "owner without uid": (
         preset("a", ownerReferences=[{"apiVersion": "v1", "kind": "Pod", "name": "b"}]),
         422,
-        "uid must not be empty",
+        "must not be empty",
     ),
     "another namespace": (preset("a", namespace="other"), 400, "does not match the namespace"),
     "another kind": (preset("a") | {"kind": "Preset"}, 422, "must be RegionPreset"),

@@ -106,6 +106,28 @@ def test_events_are_posted_and_found(client: Any, namespace: str) -> None:
     assert refused.value.status in {400, 422}
 
 
+def test_events_keep_the_micros_of_their_time_and_whole_seconds_of_the_older_fields(
+    client: Any, namespace: str
+) -> None:
+    api = KUBERNETES.client.CoreV1Api(client)
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": "demo-", "namespace": namespace},
+        "involvedObject": {"kind": "GpuPool", "name": "demo", "namespace": namespace},
+        "reason": "Bought",
+        "eventTime": "2026-11-24T10:00:01.250000Z",
+        "firstTimestamp": "2026-11-24T10:00:01.250Z",
+        "lastTimestamp": "2026-11-24T10:00:01.250Z",
+    }
+    with pytest.raises(ApiException) as refused:
+        api.create_namespaced_event(namespace, event)
+    assert refused.value.status == 422
+    made = api.create_namespaced_event(namespace, event | {"reportingInstance": "haipool", "action": "Bought"})
+    assert made.event_time.microsecond == 250_000
+    assert made.last_timestamp.microsecond == made.first_timestamp.microsecond == 0
+
+
 def test_a_lease_is_taken_by_one_of_two(client: Any, namespace: str) -> None:
     api = KUBERNETES.client.CoordinationV1Api(client)
     lease: Object = {

@@ -244,7 +244,7 @@ def test_built_in_kinds_are_created_changed_and_deleted(kubectl: Kubectl) -> Non
     assert kubectl("get", "cm", "settings", "-o", "jsonpath={.data}") == '{"c":"3"}'
     kubectl("label", "secret", "key", "l=1")
     header = kubectl("get", "cm,secret,sa,svc").split()
-    assert {"DATA", "TYPE", "SECRETS", "CLUSTER-IP"} <= set(header)
+    assert {"DATA", "TYPE", "CLUSTER-IP"} <= set(header)
     kubectl("delete", "cm/settings", "secret/key", "sa/robot", "svc/front")
     assert kubectl("get", "cm,secret,sa,svc", "-o", "name") == ""
 
