@@ -94,7 +94,7 @@ def faults(kind: Kind, item: JsonObject) -> Iterator[Cause]:
         if namespace != item["metadata"]["namespace"]:
             yield invalid_value("involvedObject.namespace", namespace, "does not match event.namespace")
         # Events of the newer form have to say these, too.
-        for field in ("reportingInstance", "action") if item.get("eventTime") else ():
+        for field in ("reportingComponent", "reportingInstance", "action") if item.get("eventTime") else ():
             if not item.get(field):
                 yield invalid_value(field, "", "must be set with eventTime")
 
