@@ -47,8 +47,9 @@ class Deadlines:
 
     def begin(self, server: Server, seconds: float) -> Running:
         """The current task works at this server from now on, for so many seconds at most; `end` it in any case."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        task = asyncio.current_task()
         assert task is not None  # noqa: S101 - called from coroutines only
+        loop = task.get_loop()
         running = Running(server, loop.time() + seconds, task, task.cancelling())
         self._running[running] = None
         if self._timer is None:

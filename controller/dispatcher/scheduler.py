@@ -64,7 +64,6 @@ class Scheduler:
             cost: turns it counts for.
         """
         now, grant = self._clock(), asyncio.get_running_loop().create_future()
-        self._held[task_id] = now
         return self._submit(Task(task_id, identity, self.allowances.number(identity), now, grant, route, cost))
 
     def submit_stored(
@@ -98,9 +97,16 @@ class Scheduler:
         self._loop = task.grant.get_loop()
         self._tasks[task.task_id] = task
         self.idle.clear()
-        weights = identity.network_weight, identity.user_weight
-        who = identity.network, identity.user
-        self.queue.push(Ticket(task.task_id, *who, task.submitted, task.cost, *weights, identity.flow))
+        self.queue.push(_ticket(task, identity))
+        if len(self.queue) == 1 and not (self._ahead or self.servers.affine or self.servers.changing):
+            # Nobody waits: where a slot is free, this task need not be booked as waiting for an instant.
+            began, server = perf_counter(), self.servers.choose()
+            if server is not None:
+                self._start(task, server, self._clock(), waited=False)
+                self.figures.round(began)
+                return task
+        if not task.stored:
+            self._held[task.task_id] = task.submitted
         self.allowances.waits(identity)
         self.figures.waits(task)
         self.pump()
@@ -201,7 +207,7 @@ class Scheduler:
         if self.servers.affine or self._placement.active:
             self._placement.refresh()
         while (found := self._next(now)) is not None:
-            self._start(*found, now)
+            self._start(*found, now, waited=True)
         if self.queue or self._ahead or self._alarm.armed:
             self._look_again(now)
         self.figures.round(began)
@@ -281,13 +287,15 @@ class Scheduler:
 
     # --- running -------------------------------------------------------------------------------------------------
 
-    def _start(self, task: Task, server: Server, now: float) -> None:
+    def _start(self, task: Task, server: Server, now: float, *, waited: bool) -> None:
+        """The task whose turn it is has a slot; `waited` if it was booked as waiting."""
         task.charge = task.cost
         if self.queue.fairness == "Seconds":
             task.charge = self.estimates.estimate((task.route, server.spec.bundle), task.cost)
         self.queue.pop(task.charge)
         self.figures.fairness.served(task.identity.network, task.charge)
-        self._waits_no_more(task)
+        if waited:
+            self._waits_no_more(task)
         self.figures.starts(task, server, now)
         self._occupy(task, server)
 
@@ -431,3 +439,9 @@ class Scheduler:
                 self.withdraw(task.task_id)
             elif not task.grant.done():
                 self._refuse(task, ClosingError())
+
+
+def _ticket(task: Task, identity: Identity) -> Ticket:
+    """The task's place in the queue."""
+    weights = identity.network_weight, identity.user_weight
+    return Ticket(task.task_id, identity.network, identity.user, task.submitted, task.cost, *weights, identity.flow)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.servers import Server, ServerSpec
@@ -25,8 +26,7 @@ class ClosingError(Exception):
     """The dispatcher is shutting down and takes this task no further."""
 
 
-@dataclass(slots=True, eq=False)
-class Task:
+class Task(Struct, eq=False):
     """One task from admission to its end. Times are seconds of the scheduler's clock."""
 
     task_id: str
@@ -56,7 +56,7 @@ class Task:
     #: When its wait began as scaling counts it: see `signals`. None until then.
     counted: float | None = None
     #: Servers that failed it, and when. Never changed in place: almost all tasks share the empty one.
-    tried: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    tried: Mapping[str, float] = _NOTHING
     #: What the queue charged it when its turn came: turns, or server-seconds.
     charge: float = 0.0
     #: Servers that died with it.
