@@ -168,6 +168,8 @@ class _Converter:
         return schema if default == "" else _timed(key, schema)
 
     def _value(self, source: Schema, *, defaults: bool) -> Schema:
+        if (either := _int_or_word(source)) is not None:
+            return either
         if "$ref" in source:
             schema = self.model(source["$ref"].rpartition("/")[2], defaults=defaults)
             return schema | ({"description": source["description"]} if "description" in source else {})
@@ -204,7 +206,7 @@ def _object_default(schema: Schema) -> Schema:
 def _filled(schema: Schema) -> Schema:
     nested = {key: value for key, value in schema.get("properties", {}).items() if "default" in value}
     return {
-        key: _filled(value) if value["type"] == "object" and "properties" in value else value["default"]
+        key: _filled(value) if value.get("type") == "object" and "properties" in value else value["default"]
         for key, value in nested.items()
     }
 
@@ -214,6 +216,27 @@ def _without_null(source: Schema) -> Schema | None:
     options = source.get("anyOf", [])
     others = [option for option in options if option != {"type": "null"}]
     return others[0] if len(others) == 1 and len(options) == 2 else None
+
+
+def _int_or_word(source: Schema) -> Schema | None:
+    """The schema of `int | Literal["Word"]`, the one union that structural schemas know; None if the source is none.
+
+    Bounds hold for numbers only, and the pattern for strings only, so both may stand beside each other.
+    """
+    options = source.get("anyOf", [])
+    numbers = [option for option in options if option.get("type") == "integer"]
+    words = [option["enum"] for option in options if "enum" in option]
+    if len(options) != 2 or not numbers or not words:
+        return None
+    described = {key: source[key] for key in ("description",) if key in source}
+    bounds = {key: numbers[0][key] for key in ("minimum", "maximum") if key in numbers[0]}
+    return {
+        **described,
+        "x-kubernetes-int-or-string": True,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        **bounds,
+        "pattern": f"^({'|'.join(words[0])})$",
+    }
 
 
 def _timed(key: str, schema: Schema) -> Schema:

@@ -145,7 +145,13 @@ class Up(Model, frozen=True, kw_only=True):
     queue_length: Annotated[int, Meta(ge=0, le=10000000, description="Waiting tasks above this.")] = 15
     cpu_percent: Annotated[float, Meta(gt=0, le=100, description="Mean CPU above this.")] = 85.0
     max_wait_seconds: Annotated[float, Meta(gt=0, le=86400, description="Longest wait above this.")] = 10.0
-    step: Annotated[int, Meta(ge=1, le=100, description="Servers bought at a time; one step is in flight.")] = 1
+    step: Annotated[
+        Annotated[int, Meta(ge=1, le=100)] | Literal["Auto"],
+        _text(
+            "Servers bought at a time; one step is in flight. Auto: as many as will find enough to do by the time they "
+            "serve, one at least, counting those being deployed."
+        ),
+    ] = 1
     max_launches_per_minute: Annotated[
         int, Meta(ge=1, le=1000, description="Purchases per minute at most, whatever the load.")
     ] = 20

@@ -29,6 +29,14 @@ SERVER_UP: Final = "haipool_server_up"
 #: Gauge, 1 or 0. Whether this replica sends the server no new tasks because it is being drained. Label `server`.
 SERVER_DRAINING: Final = "haipool_server_draining"
 
+# --- Per replica, counters; optional: without them `scaling.up.step: Auto` is a step of one ------------------------
+#: Counter, tasks. Tasks that came among those that count: of one user the first `queue.maxSignalTasksPerUser`.
+TASKS_SUBMITTED: Final = "haipool_tasks_submitted_total"
+#: Counters, tasks and seconds: of the histogram of the time that tasks took at their servers.
+TASKS_ENDED: Final = "haipool_task_duration_seconds_count"
+TASKS_SECONDS: Final = "haipool_task_duration_seconds_sum"
+TOTALS: Final = (TASKS_SUBMITTED, TASKS_ENDED, TASKS_SECONDS)
+
 # --- Per replica -------------------------------------------------------------------------------------------------
 #: Gauge, Unix seconds. Start of the dispatcher process; a change restarts the operator's low-load clock.
 DISPATCHER_STARTED: Final = "haipool_dispatcher_start_time_seconds"

@@ -103,6 +103,8 @@ class _StateCollector(Collector):
             names.MEAN_RESPONSE, "Mean response of the window.", value=scheduler.figures.mean_response()
         )
         yield GaugeMetricFamily(names.QUEUE_USERS, "Users with a waiting task.", value=scheduler.queue.user_count)
+        submitted = names.TASKS_SUBMITTED.removesuffix("_total")
+        yield CounterMetricFamily(submitted, "Tasks that ever came to count.", value=scheduler.figures.signals.came)
         yield GaugeMetricFamily(names.DISPATCHER_STARTED, "Start of this process.", value=state.started_at)
         yield GaugeMetricFamily(names.DISPATCHER_SYNCED, "Pool and servers are current.", value=float(state.synced))
         yield GaugeMetricFamily("haipool_queue_tasks", "All tasks waiting now.", value=scheduler.waiting)

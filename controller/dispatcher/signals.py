@@ -54,6 +54,9 @@ class Signals:
         self._newest = 0.0
         self._sum = 0.0
         self._lines: dict[str, _Line] = {}
+        #: Tasks that ever came to count: what is demanded, as far as one user may raise it. Of a flood, each task that
+        #: starts lets another one in, so it can demand no more than what it gets.
+        self.came = 0
 
     @property
     def length(self) -> int:
@@ -111,6 +114,7 @@ class Signals:
         return now - self._sum / len(self._counted) if self._counted else 0.0
 
     def _count(self, task: str, line: _Line, since: float) -> None:
+        self.came += 1
         # A store hands its tasks in oldest first, before others come; what does not fit into that order is moved.
         self._newest = since = max(since, self._newest) if self._counted else since
         self._counted[task] = since

@@ -19,6 +19,7 @@ from controller.operator.metrics import OperatorMetrics
 from controller.operator.objects import Objects
 from controller.operator.scrape import Scraper
 from controller.operator.store import Store
+from controller.scaling.demand import DemandMeter
 from controller.scaling.replicas import Scrape
 from controller.scaling.snapshot import Memory
 
@@ -54,6 +55,7 @@ class PoolMemory:
     traffic_checked_at: float = 0.0
     #: This process has written to the pool's journal.
     journaled: bool = False
+    demand: DemandMeter = field(default_factory=DemandMeter)
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
     """The pool as it is now. A figure that cannot be read is unknown in the snapshot, never zero."""
     memory = ctx.pool_memory(pool.metadata.uid)
     memory.scrape = await ctx.scraper.scrape(pool)
+    memory.demand.note(memory.scrape)
     instances = ctx.store.instances_of(pool)
     now = ctx.clock()
     servers = tuple(server_view(pool, i, memory, now=now) for i in instances)
@@ -47,6 +48,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         launch_failures=tuple(memory.failures),
         strays=strays(ctx.leaks, ctx.store, pool),
         unaudited=unaudited(ctx.leaks, ctx.store, pool, now=now),
+        demand=memory.demand.demand(memory.scrape, window=float(pool.spec.scaling.window_seconds)),
     )
 
 

@@ -135,7 +135,17 @@ def parse(url: str, text: str, *, at: float) -> ReplicaReading:
         mean_response=queue_wide[metrics.MEAN_RESPONSE],
         started=queue_wide[metrics.DISPATCHER_STARTED],
         servers=_servers(samples),
+        totals=_totals(samples),
     )
+
+
+def _totals(samples: Iterable[Sample]) -> tuple[float, float, float] | None:
+    """The counters of demand; None where one is missing or implausible: demand is unknown then, and nothing else."""
+    values = {s.name: s.value for s in samples if s.name in metrics.TOTALS and not s.labels}
+    if len(values) < len(metrics.TOTALS) or not all(plausible(value) for value in values.values()):
+        return None
+    submitted, ended, seconds = (values[name] for name in metrics.TOTALS)
+    return submitted, ended, seconds
 
 
 def _servers(samples: Iterable[Sample]) -> dict[str, ServerReading]:

@@ -68,7 +68,7 @@ def _trace(options: argparse.Namespace) -> Trace:
             seconds=options.hours * 3600.0,
             rate=options.rate * options.load,
             service=options.service_seconds,
-            users=options.users,
+            users=max(1, round(options.users * options.load)),
             seed=options.seed,
         )
         trace = SHAPES[options.generate](load)

@@ -7,11 +7,12 @@ part here: the servers of a replay do not fail.
 from array import array
 from collections.abc import Callable
 from heapq import heappop, heappush
-from math import isnan, nan
+from math import nan
 from typing import Final
 
 from controller.api.gpupool import GpuPoolSpec
 from controller.dispatcher.fairqueue import Estimator, FairQueue, Ticket
+from controller.dispatcher.signals import Signals
 from controller.dispatcher.window import ResponseWindow
 from controller.replay.machines import Fleet, Machine
 from controller.replay.trace import Trace
@@ -51,6 +52,15 @@ class Desk:
         #: When each task started and ended; NaN: it has not.
         self.starts = array("d", [nan]) * len(trace)
         self.ends = array("d", [nan]) * len(trace)
+        #: What the queue says to scaling: so many tasks of each user count. And since when each task that started has
+        #: counted.
+        self._signals = Signals(spec.queue.max_signal_tasks_per_user)
+        self._counted = array("d", [nan]) * len(trace)
+        #: Waiting tasks of each user, and tasks whose server was destroyed, which count in any case.
+        self._waiting = [0] * len(trace.names)
+        self._again: dict[int, None] = {}
+        #: Tasks that ended, and the seconds they took.
+        self._ended, self._seconds = 0, 0.0
         self.refused = 0
         self.expired = 0
         self.running = 0
@@ -71,9 +81,11 @@ class Desk:
         number = self._trace.users[task]
         name, user = self._trace.names[number], self._user(number, now)
         limits = self._limits
-        if len(self._queue) >= limits.max_tasks or self._queue.waiting_of(user) >= limits.max_tasks_per_user:
+        if len(self._queue) >= limits.max_tasks or self._waiting[number] >= limits.max_tasks_per_user:
             self.refused += 1
             return
+        self._waiting[number] += 1
+        self._signals.join(str(task), name, now)
         network = name if limits.share_by == "Network" else user
         self._queue.push(Ticket(str(task), network, user, now, flow=name))
         if self._free:
@@ -89,11 +101,22 @@ class Desk:
             user = self._users[number] = f"user_{self._trace.names[number]}_{window}"
         return user
 
+    def _waits_no_more(self, task: int, now: float) -> None:
+        number = self._trace.users[task]
+        self._waiting[number] -= 1
+        since = self._signals.leave(str(task), self._trace.names[number], now)
+        self._counted[task] = now if since is None else since
+
     def expire(self, now: float) -> None:
         """Whoever has waited too long waits no more."""
         limit = self._limits.max_wait_seconds
         while (oldest := self._queue.oldest()) is not None and now - oldest.submitted >= limit:
             self._queue.remove(oldest.task_id)
+            task = int(oldest.task_id)
+            if task in self._again:
+                del self._again[task]
+            else:
+                self._waits_no_more(task, now)
             self.expired += 1
 
     def pump(self, now: float) -> None:
@@ -107,10 +130,13 @@ class Desk:
         if ticket is None:
             raise AssertionError("nothing is ever parked here, so whatever waits has a turn")
         task = int(ticket.task_id)
-        if isnan(self.starts[task]):  # Not a task whose server was destroyed: that one has started.
+        if task in self._again:
+            del self._again[task]
+        else:
             self.starts[task] = now
+            self._waits_no_more(task, now)
             if not self._total:
-                self._responses.add(now, now - ticket.submitted)
+                self._responses.add(now, now - self._counted[task])
         machine.running.add(task)
         self.running += 1
         self.offer(machine)
@@ -123,10 +149,12 @@ class Desk:
         self.ends[task] = now
         seconds = self._trace.services[task] / machine.speed
         self._queue.settle(str(task), seconds)
+        self._ended += 1
+        self._seconds += seconds
         if self._by_seconds:
             self._estimator.observe(KIND, seconds)
         if self._total:
-            self._responses.add(now, now - self._trace.arrivals[task])
+            self._responses.add(now, now - self._counted[task])
         self.offer(machine)
         if self._queue:
             self.pump(now)
@@ -135,6 +163,7 @@ class Desk:
         """The server goes, drain time over: what it works on is given to others, ahead of all else."""
         for task in sorted(machine.running):
             self._queue.push_back(str(task))
+            self._again[task] = None
             self.running -= 1
         machine.running.clear()
         self.offer(machine)
@@ -166,15 +195,17 @@ class Desk:
     def reading(self, now: float) -> ReplicaReading:
         """What the dispatcher exports now."""
         measured = self._responses.values(now)
-        ages = () if measured else [now - ticket.submitted for ticket in self._queue]
-        oldest = self._queue.oldest()
+        signals, again = self._signals, [self._counted[task] for task in self._again]
+        ages = () if measured or not signals.length else (signals.mean_age(now),)
+        oldest = signals.oldest()
         self._fleet.look()
         return ReplicaReading(
             url="replay",
             at=now,
-            queue_length=float(len(self._queue)),
-            oldest_age=longest_wait([] if oldest is None else [oldest.submitted], now),
+            queue_length=float(signals.length + len(again)),
+            oldest_age=longest_wait(again if oldest is None else [*again, oldest], now),
             mean_response=mean_response(measured, ages),
             started=STARTED,
             servers=self._fleet.readings,
+            totals=(float(self._signals.came), float(self._ended), self._seconds),
         )

@@ -18,6 +18,7 @@ from controller.replay.machines import Fleet, Machine
 from controller.replay.trace import Trace
 from controller.scaling import victims
 from controller.scaling.actions import Action, Destroy, Drain, Launch, Undrain
+from controller.scaling.demand import DemandMeter
 from controller.scaling.offers import rank, sold_out_until
 from controller.scaling.plan import Plan, plan
 from controller.scaling.replicas import Scrape, signals
@@ -90,7 +91,7 @@ class Replay:
         self._interval = float(spec.scaling.interval_seconds)
         self._offers = {(o.region, o.bundle): o for o in market.offers}
         self._stock, self._refusals = dict(market.stock), dict[str, int]()
-        self._memory = Memory()
+        self._memory, self._meter = Memory(), DemandMeter()
         #: (time, number, server, task that ends there, or READY or GONE).
         self._events: list[tuple[float, int, Machine, int]] = []
         self._number = 0
@@ -107,7 +108,7 @@ class Replay:
             raise ValueError("nothing is on offer")
         long_ago = -OLD_SECONDS - self.spec.scaling.down.min_lifetime_seconds
         for _ in range(self.spec.replicas.min):
-            machine = self._bought(cheapest[0], long_ago)
+            machine = self._bought(cheapest[0], long_ago - self.market.deploy_seconds)
             machine.state, machine.ready_at = ServerState.READY, long_ago
             self.desk.offer(machine)
         self.peak = len(self.fleet)
@@ -131,8 +132,8 @@ class Replay:
             if progress is not None and task % every == 0:
                 progress(task, at)
         self.last_task = self.trace.seconds
-        while not self._over():
-            self._pass_until(min(self._next, self._events[0][0] if self._events else inf), inclusive=True)
+        while not self._over() and (at := min(self._next, self._events[0][0] if self._events else inf)) < inf:
+            self._pass_until(at, inclusive=True)
         self.end = max(self.end, self.last_task)
         return self
 
@@ -212,12 +213,14 @@ class Replay:
         """The pool as the operator would see it now."""
         spec, fleet = self.spec, self.fleet
         scrape = Scrape((self.desk.reading(now),))
+        self._meter.note(scrape)
         timeout = float(spec.scaling.down.drain_timeout_seconds)
         return Snapshot(
             spec=spec,
             signals=signals(scrape, spec.scaling, ready=tuple(fleet.ready), monitor=None, now=now),
             servers=fleet.views(scrape, drain_timeout=timeout, now=now),
             offers=tuple(self._offers.values()),
+            demand=self._meter.demand(scrape, window=float(spec.scaling.window_seconds)),
         )
 
     def _note(self, decided: Plan, now: float) -> None:
@@ -241,7 +244,7 @@ class Replay:
         """Until when time alone cannot change this decision."""
         down, memory = self.spec.scaling.down, decided.memory
         match decided.verdict.reason:
-            case "AtMinimum":
+            case "AtMinimum" | "ScaleDownPaused":
                 return inf
             case "LowLoadTooShort" if memory.low_load_since is not None:
                 return memory.low_load_since + down.stabilization_seconds

@@ -12,7 +12,7 @@ from controller.api.times import rfc3339
 from controller.scaling import offers, victims
 from controller.scaling.actions import Adopt, Drain, Launch, Undrain
 from controller.scaling.clock import low_load_lasted
-from controller.scaling.grow import grow, next_try, rate_left, room, serving, staying, wanted
+from controller.scaling.grow import grow, next_try, rate_left, room, serving, sizing_of, staying, wanted
 from controller.scaling.plan import Plan
 from controller.scaling.shrink import refusals, shrink, too_many_dead
 from controller.scaling.snapshot import Offer, ServerState, ServerView, Snapshot
@@ -92,10 +92,10 @@ def _counts(snapshot: Snapshot, decided: Plan) -> Counts:
 
 def _terms(snapshot: Snapshot, decided: Plan, *, now: float) -> tuple[Term, ...]:
     """The figures besides signals and counts; those that bound nothing now are left out."""
-    want = wanted(snapshot, decided.triggers)
+    want = wanted(snapshot, decided.triggers, now=now)
     scaling = snapshot.spec.scaling
     terms = [
-        Term(name="step up", value=scaling.up.step, unit="servers"),
+        *_step(snapshot, now=now),
         Term(name="wanted", value=want.count if want else 0, unit="servers"),
         Term(name="launches left this minute", value=max(0, rate_left(snapshot, now=now)), unit="servers"),
         Term(name="failed launches in a row", value=len(snapshot.launch_failures)),
@@ -107,11 +107,29 @@ def _terms(snapshot: Snapshot, decided: Plan, *, now: float) -> tuple[Term, ...]
     return tuple(terms)
 
 
+def _step(snapshot: Snapshot, *, now: float) -> list[Term]:
+    """The size of a step, or the arithmetic of `Auto`; nothing where that has nothing to go by."""
+    step, sizing = snapshot.spec.scaling.up.step, sizing_of(snapshot, now=now)
+    if step != "Auto":
+        return [Term(name="step up", value=step, unit="servers")]
+    if sizing is None:
+        return []
+    return [
+        Term(name="time to deploy", value=round(sizing.deploy, 1), unit="s"),
+        Term(name="arrivals", value=round(sizing.demand.arrivals, 4), unit="tasks/s"),
+        Term(name="work per task", value=round(sizing.demand.service, 3), unit="s"),
+        Term(name="work done by then", value=round(sizing.done, 1), unit="s"),
+        Term(name="work left then", value=round(sizing.remaining, 1), unit="s"),
+        Term(name="slots behind", value=round(sizing.behind, 2), unit="slots"),
+        Term(name="work for", value=sizing.count, unit="servers"),
+    ]
+
+
 def growing(snapshot: Snapshot, decided: Plan, *, now: float) -> Answer:
     """Why more servers are bought (or drains taken back), or the rule that stops it."""
     if snapshot.deleting:
         return _answer("PoolDeleted", decided.verdict.message, GROWING_NEEDS)
-    want = wanted(snapshot, decided.triggers)
+    want = wanted(snapshot, decided.triggers, now=now)
     if want is None:
         return _answer("NotNeeded", _enough(snapshot, decided), GROWING_NEEDS)
     actions, verdict = grow(snapshot, want, now=now)
@@ -153,7 +171,7 @@ def shrinking(snapshot: Snapshot, decided: Plan, *, now: float) -> Answer:
     """Why a server goes, or the first rule that keeps them all, and what else stands against it."""
     if snapshot.deleting:
         return _answer("PoolDeleted", decided.verdict.message, SHRINKING_NEEDS)
-    brake = None if wanted(snapshot, decided.triggers) else too_many_dead(snapshot)
+    brake = None if wanted(snapshot, decided.triggers, now=now) else too_many_dead(snapshot)
     actions, verdict = ([], brake) if brake else shrink(snapshot, decided.memory, decided.triggers, now=now)
     if any(isinstance(action, Drain) for action in decided.actions):
         return Answer(acts=True, reason=verdict.reason, message=_cut(verdict.message))

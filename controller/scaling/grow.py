@@ -7,6 +7,7 @@ from typing import Final
 from controller.scaling.actions import Action, Adopt, Launch, Undrain, Verdict
 from controller.scaling.offers import buyable
 from controller.scaling.readings import nothing_being_deployed
+from controller.scaling.sizing import Sizing, auto_step
 from controller.scaling.snapshot import NOT_VERIFIED, ServerState, ServerView, Snapshot
 from controller.scaling.triggers import Trigger, firing
 
@@ -22,6 +23,8 @@ class Wanted:
     count: int
     reason: str
     message: str
+    #: What is being deployed has been taken into account: nothing is waited for.
+    counted: bool = False
 
 
 def staying(snapshot: Snapshot) -> list[ServerView]:
@@ -44,15 +47,36 @@ def step_in_flight(snapshot: Snapshot) -> int:
     return sum(s.in_deployment and not s.leaving for s in snapshot.servers)
 
 
-def wanted(snapshot: Snapshot, triggers: tuple[Trigger, ...]) -> Wanted | None:
+def wanted(snapshot: Snapshot, triggers: tuple[Trigger, ...], *, now: float) -> Wanted | None:
     """How many servers the minimum or the triggers ask for, not yet bounded by anything."""
     have, minimum = len(staying(snapshot)), snapshot.spec.replicas.min
     if have < minimum:
         return Wanted(minimum - have, "BelowMinimum", f"{have} servers, minimum {minimum}")
     hot = firing(triggers)
     if hot:
-        return Wanted(snapshot.spec.scaling.up.step, hot[0].reason, "; ".join(t.above() for t in hot))
+        return _step(snapshot, hot[0].reason, "; ".join(t.above() for t in hot), now=now)
     return None
+
+
+def sizing_of(snapshot: Snapshot, *, now: float) -> Sizing | None:
+    """The arithmetic of a step of `Auto` with the offer that would be bought; None while it has nothing to go by."""
+    offers = buyable(snapshot.offers, snapshot.blocks, now=now)
+    return auto_step(snapshot, offers[0], now=now) if offers else None
+
+
+def _step(snapshot: Snapshot, reason: str, above: str, *, now: float) -> Wanted:
+    """The size of the step that a trigger asks for.
+
+    `Auto` buys one at least where none is in flight, as a step of one would; beyond that, and while a step is in
+    flight, what will find enough to do. While demand is unknown it is a step of one.
+    """
+    step = snapshot.spec.scaling.up.step
+    if step != "Auto":
+        return Wanted(step, reason, above)
+    sizing = sizing_of(snapshot, now=now)
+    if sizing is None:
+        return Wanted(1, reason, f"{above}; demand unknown: 1")
+    return Wanted(max(1, sizing.count), reason, f"{above}; {sizing}", counted=sizing.count > 0)
 
 
 def grow(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action], Verdict]:
@@ -94,7 +118,7 @@ def _take_back(returning: Sequence[ServerView], want: Wanted, *, room: int) -> t
 def _held_back(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:
     """Why nothing is bought although more is wanted."""
     deploying = step_in_flight(snapshot)
-    if want.reason != "BelowMinimum" and not nothing_being_deployed(deploying):
+    if want.reason != "BelowMinimum" and not want.counted and not nothing_being_deployed(deploying):
         return _hold("StepInFlight", f"{want.message}; waiting for {deploying} servers that are being deployed")
     return _failing(snapshot, want, now=now)
 

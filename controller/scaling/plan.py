@@ -60,7 +60,7 @@ def _decide(
     revoked, revocation = revoke_drains(snapshot)
     if revocation:
         return revoked + finish_drains(snapshot, spare=_names(revoked)), revocation
-    want = wanted(snapshot, triggers)
+    want = wanted(snapshot, triggers, now=now)
     if want:
         actions, verdict = grow(snapshot, want, now=now)
         taking_back = any(isinstance(action, Undrain) for action in actions)

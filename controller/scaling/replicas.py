@@ -36,6 +36,9 @@ class ReplicaReading:
     mean_response: float
     started: float
     servers: Mapping[str, ServerReading] = field(default_factory=dict)
+    #: Counters since it started: tasks that came, tasks that left their slot, seconds they had kept it. None: it has
+    #: none.
+    totals: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

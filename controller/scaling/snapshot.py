@@ -34,6 +34,21 @@ class Signals:
     dispatchers: frozenset[float] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The work that comes in."""
+
+    #: Tasks per second over the last window. Of a flood only the part counts that may drive scaling.
+    arrivals: float
+    #: Mean seconds for which a task keeps a slot.
+    service: float
+
+    @property
+    def slots(self) -> float:
+        """Slots that it keeps busy."""
+        return self.arrivals * self.service
+
+
 class ServerState(StrEnum):
     """Where a server is in its life."""
 
@@ -156,6 +171,8 @@ class Snapshot:
     strays: tuple[Stray, ...] = ()
     #: Why nothing may be bought before the cloud has been looked through; empty: it has been.
     unaudited: str = ""
+    #: The work that comes in; None while it is unknown.
+    demand: Demand | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def test_every_object_that_has_defaults_inside_has_one_itself(definition: crd.De
     optional = 0
     for path, schema in _schemas(spec, "spec"):
         for key, part in schema.get("properties", {}).items():
-            if part["type"] != "object" or key in schema.get("required", []) or not _has_defaults(part):
+            if part.get("type") != "object" or key in schema.get("required", []) or not _has_defaults(part):
                 continue
             # T | None: absent means "none", so nothing may appear by default.
             optional += "default" not in part
@@ -95,9 +95,26 @@ def _has_defaults(schema: dict[str, Any]) -> bool:
 
 def test_the_schema_is_structural(definition: crd.Definition) -> None:
     for path, schema in _schemas(_root(definition)):
-        assert schema["type"] in {"object", "array", "string", "integer", "number", "boolean"}, path
-        assert not {"$ref", "$defs", "anyOf", "title"} & schema.keys(), path
+        either = {"anyOf"} if schema.get("x-kubernetes-int-or-string") else set()
+        if not either:
+            assert schema["type"] in {"object", "array", "string", "integer", "number", "boolean"}, path
+        assert not {"$ref", "$defs", "anyOf", "title"} - either & schema.keys(), path
         assert isinstance(schema.get("exclusiveMinimum", True), bool), path
+
+
+def test_a_number_or_a_word_is_the_union_that_kubernetes_knows() -> None:
+    step = _root(crd.DEFINITIONS[0])["properties"]["spec"]["properties"]["scaling"]["properties"]["up"]["properties"][
+        "step"
+    ]
+    assert step.pop("description").startswith("Servers bought at a time")
+    assert step == {
+        "x-kubernetes-int-or-string": True,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "minimum": 1,
+        "maximum": 100,
+        "pattern": "^(Auto)$",
+        "default": 1,
+    }
 
 
 def test_status_has_no_defaults(definition: crd.Definition) -> None:

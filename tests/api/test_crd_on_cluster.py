@@ -89,6 +89,12 @@ def test_defaults_come_in_beside_what_is_given(apply: Apply, stored: Callable[[s
     assert "systemDisk" not in found["server"]
 
 
+@pytest.mark.parametrize("step", [1, 100, "Auto"])
+def test_a_step_is_a_number_or_auto(step: int | str, apply: Apply, stored: Callable[[str], Object]) -> None:
+    assert apply(_object("GpuPool", {"scaling": {"up": {"step": step}}})) == ""
+    assert read(GpuPool, stored("gpupool/demo")).spec.scaling.up.step == step
+
+
 def test_a_preset_and_an_instance_are_read_back_as_models(apply: Apply, stored: Callable[[str], Object]) -> None:
     assert apply(_object("RegionPreset", PRESET)) == ""
     assert read(RegionPreset, stored("regionpreset/demo")).spec.disk_gib == 50
@@ -107,6 +113,10 @@ POOL_FAULTS = {
     "queue thresholds": ({"scaling": {"up": {"queueLength": 3}}}, "spec.scaling", "queueLength must be below"),
     "CPU thresholds": ({"scaling": {"up": {"cpuPercent": 30}}}, "spec.scaling", "cpuPercent must be below"),
     "CPU above 100": ({"scaling": {"up": {"cpuPercent": 101}}}, "spec.scaling.up.cpuPercent", "less than or equal to"),
+    "no step": ({"scaling": {"up": {"step": 0}}}, "spec.scaling.up.step", "greater than or equal to 1"),
+    "a leap": ({"scaling": {"up": {"step": 101}}}, "spec.scaling.up.step", "less than or equal to 100"),
+    "half a step": ({"scaling": {"up": {"step": 1.5}}}, "spec.scaling.up.step", ""),
+    "unknown step": ({"scaling": {"up": {"step": "auto"}}}, "spec.scaling.up.step", "should match '^(Auto)$'"),
     "traffic levels": ({"traffic": {"thresholdsGB": {"warning": 450}}}, "spec.traffic.thresholdsGB", "must be ordered"),
     "unknown bundle": ({"gpuTypes": [{"bundle": "9XL"}]}, "spec.gpuTypes[0].bundle", 'Unsupported value: "9XL"'),
     "bundle twice": (

@@ -41,6 +41,20 @@ def test_a_page_is_read_with_its_servers() -> None:
     assert (server.in_flight, server.tasks, server.slots, server.up, server.draining) == (2, 1, 3, True, False)
 
 
+TOTALS = dict(zip(metrics.TOTALS, (70, 60, 1800.5), strict=True))
+
+
+def test_the_counters_of_demand_are_read() -> None:
+    assert parse("u", page(**TOTALS), at=0.0).totals == (70.0, 60.0, 1800.5)
+
+
+@pytest.mark.parametrize("name", metrics.TOTALS)
+@pytest.mark.parametrize("value", [None, "NaN", "-1"])
+def test_without_a_counter_only_demand_is_unknown(name: str, value: str | None) -> None:
+    found = parse("u", page(**(TOTALS | {name: value})), at=0.0)
+    assert (found.totals, found.queue_length) == (None, 4.0)
+
+
 @pytest.mark.parametrize("name", metrics.REQUIRED)
 def test_a_page_without_a_required_figure_is_a_failed_scrape(name: str) -> None:
     with pytest.raises(ScrapeError, match=name):

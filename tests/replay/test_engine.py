@@ -91,7 +91,7 @@ def test_one_step_is_in_flight_and_the_next_follows_at_once(replayed: Run) -> No
 def test_sold_out_means_the_next_offer_at_once(replayed: Run) -> None:
     replay = replayed([(0.0, f"u{i}", 2000.0) for i in range(30)], stock={"XL": 2})
     first = [(m.bought_at, m.offer.bundle) for m in replay.machines[:4]]
-    assert first == [(-7200.0, "XL"), (0.0, "XL"), (180.0, "4XL"), (360.0, "4XL")]
+    assert first == [(-7380.0, "XL"), (0.0, "XL"), (180.0, "4XL"), (360.0, "4XL")]
     assert outcome(replay).sold_out >= 1
 
 

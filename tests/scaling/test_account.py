@@ -12,7 +12,7 @@ from controller.api.model import write
 from controller.api.times import unix
 from controller.scaling import account as module
 from controller.scaling.plan import plan
-from controller.scaling.snapshot import Memory, ServerState, Snapshot
+from controller.scaling.snapshot import Demand, Memory, ServerState, Snapshot
 
 HOT = {"queue_length": 42.0}
 TWO: list[dict[str, Any]] = [{"name": "s1"}, {"name": "s2", "price_per_hour": 3.0}]
@@ -201,3 +201,17 @@ def test_an_account_stays_small_whatever_happens(tell: Callable[..., Decision]) 
     )
     assert len(told.offers) < OFFERS_NAMED
     assert len(str(write(told))) < 4096
+
+
+def test_a_step_of_auto_is_told_with_every_term(tell: Callable[..., Decision]) -> None:
+    auto: dict[str, Any] = {"spec": {"scaling": {"up": {"step": "Auto"}}}, "signals": HOT}
+    told = {term.name: (term.value, term.unit) for term in tell(**auto, demand=Demand(0.5, 30.0)).terms}
+    assert told["time to deploy"] == (240.0, "s")
+    assert told["arrivals"] == (0.5, "tasks/s")
+    assert told["work per task"] == (30.0, "s")
+    assert told["work done by then"] == (240.0, "s")
+    assert told["work left then"] == (42 * 30 + 0.5 * 30 * 240 - 240, "s")
+    assert told["slots behind"] == (14.0, "slots")
+    assert told["work for"] == told["wanted"] == (9, "servers")
+    assert "step up" not in told
+    assert "work for" not in {term.name for term in tell(**auto).terms}

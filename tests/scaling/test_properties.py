@@ -242,7 +242,9 @@ def test_a_trigger_buys_one_step_and_only_when_none_is_in_flight(case: Case) -> 
     snapshot = case.snapshot
     bought = of(case.decide(), Launch)
     if bought and bought[0].reason != "BelowMinimum":
-        assert len(bought) <= snapshot.spec.scaling.up.step
+        step = snapshot.spec.scaling.up.step
+        assert isinstance(step, int)
+        assert len(bought) <= step
         assert not any(s.in_deployment for s in staying(snapshot))
 
 
