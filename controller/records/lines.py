@@ -14,6 +14,12 @@ TYPES: Final = cast("tuple[RecordType, ...]", get_args(RecordType))
 _FILE_NAME: Final = re.compile(rf"({'|'.join(TYPES)})_(\d{{4}}-\d{{2}}-\d{{2}})\.log")
 
 
+@lru_cache(64)
+def file_key(type_: RecordType, day: str) -> "FileKey":
+    """The key of the file of one type and one UTC day; the same few are asked for again and again."""
+    return FileKey(type_, day)
+
+
 class FileKey(NamedTuple):
     """The file of one type and one UTC day."""
 
@@ -57,7 +63,7 @@ def days_before(day: str, count: int) -> str:
         return datetime.date.min.isoformat()
 
 
-class Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """One line of a file."""
 
     timestamp: str
@@ -79,6 +85,21 @@ def encode(line: Line) -> bytes:
     except UnicodeEncodeError:
         # Headers of requests may hold bytes that are no UTF-8; they reach us as lone surrogates.
         return _encoder.encode(_printable(msgspec.to_builtins(line))) + b"\n"
+
+
+def entry(type_: RecordType, at: float, data: Any) -> tuple[FileKey, bytes]:
+    """A record as it is written, and where to.
+
+    Args:
+        type_: of the record.
+        at: the moment it speaks of, Unix seconds.
+        data: what msgspec can write as a JSON object.
+
+    Raises:
+        TypeError, ValueError, OverflowError, RecursionError: it cannot be written as JSON.
+    """
+    time = stamp(at)
+    return file_key(type_, time[:10]), encode(Line(time, type_, data))
 
 
 def _printable(value: Any) -> Any:

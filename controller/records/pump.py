@@ -1,4 +1,4 @@
-"""From records to the disk, step by step: encode, write, sync, tidy up, and wait longer each time the disk fails.
+"""From lines to the disk, step by step: write, sync, tidy up, and wait longer each time the disk fails.
 
 Without a thread and without a clock of its own, so that every step can be tried alone.
 """
@@ -6,18 +6,15 @@ Without a thread and without a clock of its own, so that every step can be tried
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from controller.api.records import Records
 from controller.records.backlog import Backlog
 from controller.records.counters import Counters
 from controller.records.folder import RecordFolder
-from controller.records.lines import FileKey, Line, RecordType, encode, stamp, utc_day
+from controller.records.lines import FileKey, utc_day
 
 logger = logging.getLogger(__name__)
-
-#: A record that waits to be encoded: type, Unix seconds, data.
-Raw = tuple[RecordType, float, Any]
 
 #: Records gather for so long and are written together. Less than what a person notices, much more than a write takes.
 LINGER_SECONDS: Final = 0.1
@@ -29,7 +26,7 @@ TIDY_SECONDS: Final = 60.0
 
 
 class Pump:
-    """Moves records into their files. For one thread."""
+    """Moves lines into their files. For one thread."""
 
     def __init__(self, folder: RecordFolder, counters: Counters, wall: Callable[[], float], backlog: Backlog) -> None:
         self.settings = Records()
@@ -48,18 +45,11 @@ class Pump:
         """Whether everything is written and on the disk."""
         return not self.backlog.lines and not self._folder.unsynced
 
-    def take(self, records: Iterable[Raw]) -> None:
-        """Encode records; `work` writes them."""
-        for kind, at, data in records:
-            try:
-                time = stamp(at)
-                line = encode(Line(time, kind, data))
-            except (TypeError, ValueError, OverflowError, RecursionError):
-                self._counters.drop(kind, "invalid")
-                logger.exception("a %s record cannot be written as JSON", kind)
-                continue
-            if not self.backlog.add(FileKey(kind, time[:10]), line):
-                self._counters.drop(kind, "backlog")
+    def take(self, entries: Iterable[tuple[FileKey, bytes]]) -> None:
+        """Take lines over; `work` writes them."""
+        for key, line in entries:
+            if not self.backlog.add(key, line):
+                self._counters.drop(key.type, "backlog")
 
     def due(self, now: float) -> float:
         """Seconds until `work` has something to do even if no record comes."""

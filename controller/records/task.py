@@ -17,7 +17,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 
 
-class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TaskRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """`data` of a `task_processing` line. Null is what did not happen or is not known, never 0."""
 
     task_id: Annotated[str, Meta(description="Id of the task: the header X-Haipool-Task of its answer.")]

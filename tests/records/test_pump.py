@@ -12,7 +12,7 @@ from controller.api.records import Records
 from controller.records.backlog import CHUNK_BYTES, Backlog
 from controller.records.counters import Counters
 from controller.records.folder import RecordFolder
-from controller.records.lines import FileKey, RecordType
+from controller.records.lines import FileKey, RecordType, entry
 from controller.records.pump import LINGER_SECONDS, MAX_RETRY_SECONDS, RETRY_SECONDS, TIDY_SECONDS, Pump
 
 MIB = 1024 * 1024
@@ -30,7 +30,7 @@ class Bench:
         self.pump = Pump(self.folder, self.counters, wall, Backlog(4 * MIB))
 
     def record(self, data: Any = None, kind: RecordType = "task_processing", count: int = 1) -> None:
-        self.pump.take([(kind, self.wall(), {} if data is None else data)] * count)
+        self.pump.take([entry(kind, self.wall(), {} if data is None else data)] * count)
 
     def work(self, after: float = 0.0, *, last: bool = False) -> None:
         self.now += after
@@ -187,18 +187,10 @@ def test_a_full_disk_keeps_nothing_from_being_synced_nor_old_files_from_making_r
     assert bench.pump.backlog.lines == 2
 
 
-def test_what_cannot_be_json_is_dropped_and_told_alone(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.pump.take([("alerts", 1.0, {"a": object()}), ("alerts", float("nan"), {}), ("alerts", 2.0, {})])
-    bench.work()
-    assert bench.counters.dropped == {("alerts", "invalid"): 2}
-    assert bench.counters.written == {"alerts": 1}
-    assert "cannot be written as JSON" in caplog.text
-
-
 def test_a_record_goes_into_the_file_of_its_own_day(bench: Bench, read: Any) -> None:
     midnight = 1738368000.0
     moments = [midnight - 0.001, midnight, midnight - 0.0001, midnight + 1]
-    bench.pump.take([("task_processing", t, {"n": n}) for n, t in enumerate(moments)])
+    bench.pump.take(entry("task_processing", t, {"n": n}) for n, t in enumerate(moments))
     bench.work()
     next_day = bench.path / "task_processing_2025-02-01.log"
     assert [line["data"]["n"] for line in read(bench.file)] == [0, 2]

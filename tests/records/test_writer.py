@@ -131,6 +131,18 @@ def test_a_disk_that_hangs_costs_bounded_memory_and_is_told(
     assert len([r for r in caplog.records if "does not answer" in r.getMessage()]) == 1
 
 
+def test_what_cannot_be_json_is_dropped_and_told_alone(
+    writer: Start, clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = writer()
+    for at, data in ((1.0, {"a": object()}), (float("nan"), {}), (2.0, {})):
+        records.append("alerts", at, data)
+    assert records.close(CLOSE_SECONDS)
+    assert records.counters.dropped["alerts", "invalid"] == 2
+    assert records.counters.written["alerts"] == 1
+    assert "cannot be written as JSON" in caplog.text
+
+
 def test_settings_take_effect_while_it_runs(writer: Start, clock: Any, tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
