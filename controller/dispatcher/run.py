@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import functools
+import gc
 import logging
 import signal
 import sys
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 LAST_SECONDS: Final = 15.0
 #: Connections that may wait to be accepted; a crowd that comes at once must not be turned away by the kernel.
 BACKLOG: Final = 1024
+#: Objects more than before, younger and older generations: when the garbage collector looks.
+GC_THRESHOLDS: Final = (10_000, 50, 100)
 #: Counters of users whose window is over are dropped this often.
 SWEEP_SECONDS: Final = 300.0
 
@@ -56,10 +59,22 @@ def run_dispatcher(args: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    _calm_collector()
     try:
         return uvloop.run(_serve(args))
     except (ConnectError, StoreError, ValueError, OSError) as error:
         raise CommandError(str(error)) from error
+
+
+def _calm_collector() -> None:
+    """Have the garbage collector look less often, and never at what stays for good.
+
+    A request makes dozens of objects that are gone a moment later, almost all by their reference counts; to look for
+    cycles among them every 700 objects costs a task several percent.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 async def _serve(args: argparse.Namespace) -> int:

@@ -100,10 +100,9 @@ class Scheduler:
         self.queue.push(_ticket(task, identity))
         if len(self.queue) == 1 and not (self._ahead or self.servers.affine or self.servers.changing):
             # Nobody waits: where a slot is free, this task need not be booked as waiting for an instant.
-            began, server = perf_counter(), self.servers.choose()
+            server = self.servers.choose()
             if server is not None:
                 self._start(task, server, self._clock(), waited=False)
-                self.figures.round(began)
                 return task
         if not task.stored:
             self._held[task.task_id] = task.submitted
@@ -335,7 +334,8 @@ class Scheduler:
             self.servers.succeeded(server, now, seconds)
             if self.queue.fairness == "Seconds":
                 self.estimates.observe((task.route, server.spec.bundle), seconds, task.cost)
-        self.pump()
+        if self.queue or self._ahead or self._alarm.armed:
+            self.pump()
 
     def finish(self, task: Task, *, answered: bool) -> None:
         """The task is over, and out of its slot if it had one.

@@ -110,9 +110,9 @@ class RecordWriter:
         if self._thread.ident is not None:
             self._thread.join(timeout + RETRY_SECONDS)
         lost = self.backlog
-        for kind, _, _ in self._waiting():
+        for key, _ in self._waiting():
             # Came from another thread while this one closed, or the disk hangs.
-            self.counters.drop(kind, "closed")
+            self.counters.drop(key.type, "closed")
         if lost or self._thread.is_alive() or not self._pump.idle:
             logger.error("%d records could not be written to %s in time", lost, self.folder.path)
             return False
