@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
@@ -80,25 +80,33 @@ class Recorder:
             return self._makeshift
 
     def task_ended(self, task: Task, route: Route, status: Status, reason: str | None) -> None:
-        """Write the record of a task that somebody waited for. It never fails and never waits.
+        """Have the record of a task written that somebody waited for. It never fails and never waits.
 
-        Wall times are counted back from now: a wall clock that was set meanwhile changes no duration.
+        The writer's thread makes it, many at a time: that costs much less than one at a time between two requests.
         """
-        now, ended = self._wall(), self._clock()
-        submitted = now - (ended - task.submitted)
+        end = _End(status, reason, self._wall(), self._clock(), self._hash)
+        self.writer.append("task_processing", end.wall, partial(self._ended, task, route, end))
+
+    def _ended(self, task: Task, route: Route, end: "_End") -> TaskRecord:
+        """The record of a task.
+
+        Wall times are counted back from its end: a wall clock that was set meanwhile changes no duration.
+        """
+        submitted = end.wall - (end.clock - task.submitted)
         wait = None if task.started is None else task.started - task.submitted
         place = task.place
-        self._append(
-            _Times(submitted, None if wait is None else submitted + wait, now),
+        return self._record(
+            _Times(submitted, None if wait is None else submitted + wait, end.wall),
             task.identity,
             route,
+            end.hash,
             task_id=task.task_id,
             server_id=None if place is None else place.name,
             region=None if place is None else place.region or None,
             gpu_type=None if place is None else place.bundle or None,
             processing_duration=None if wait is None else round(task.used, 6),
-            status=status,
-            failure_reason=reason,
+            status=end.status,
+            failure_reason=end.reason,
             attempts=task.attempts,
         )
 
@@ -113,10 +121,12 @@ class Recorder:
         """
         place = None if task is None else task.place
         started = stored.started is not None
-        self._append(
-            _Times(stored.submitted, stored.started, stored.completed or self._wall()),
+        times = _Times(stored.submitted, stored.started, stored.completed or self._wall())
+        record = self._record(
+            times,
             stored.identity,
             stored.route,
+            self._hash,
             task_id=stored.task_id,
             server_id=stored.servers[-1] if stored.servers else None,
             region=None if place is None else place.region or None,
@@ -127,14 +137,17 @@ class Recorder:
             failure_reason=reason,
             attempts=stored.attempts,
         )
+        self.writer.append("task_processing", times.ended, record)
 
-    def _append(self, times: "_Times", identity: Identity, route: Route, **fields: Any) -> None:
+    def _record(
+        self, times: "_Times", identity: Identity, route: Route, hide: AddressHash | None, **fields: Any
+    ) -> TaskRecord:
         ip, network, user = identity.ip, network_of(identity.ip), identity.user
-        if self._hash is not None:
-            user = f"user_{self._hash(ip)}{user.removeprefix(f'user_{ip}')}"
-            ip, network = self._hash(ip), self._hash(network)
+        if hide is not None:
+            user = f"user_{hide(ip)}{user.removeprefix(f'user_{ip}')}"
+            ip, network = hide(ip), hide(network)
         started = times.started
-        record = TaskRecord(
+        return TaskRecord(
             pool=self._pool,
             task_type=route.name,
             cost=route.cost,
@@ -152,11 +165,22 @@ class Recorder:
             gpu_memory_percent=None,
             **fields,
         )
-        self.writer.append("task_processing", times.ended, record)
 
     async def close(self) -> None:
         """Have everything on the disk, if that takes no longer than `CLOSE_SECONDS`."""
         await asyncio.to_thread(self.writer.close, CLOSE_SECONDS)
+
+
+class _End(NamedTuple):
+    """How and when a task ended."""
+
+    status: Status
+    reason: str | None
+    #: Unix seconds, and the same moment on the tasks' clock.
+    wall: float
+    clock: float
+    #: What hides addresses, if they were to be hidden then.
+    hash: AddressHash | None
 
 
 class _Times(NamedTuple):

@@ -18,14 +18,19 @@ from controller.records.pump import LINGER_SECONDS, RETRY_SECONDS, Pump
 
 logger = logging.getLogger(__name__)
 
-#: Lines that wait for the thread. They pile up only while the thread hangs in a write that does not return.
+#: A record that waits for the thread: type, Unix seconds, data or what makes it.
+Raw = tuple[RecordType, float, Any]
+
+#: Records that are encoded without letting other threads go on: about a tenth of a millisecond.
+AT_ONCE: Final = 16
+#: Records that wait for the thread. They pile up only while the thread hangs in a write that does not return.
 MAX_QUEUED: Final = 65536
 
 
 class RecordWriter:
     """Writes JSON lines into `{type}_{UTC day}.log` files of one folder.
 
-    `append` takes some microseconds and never fails: what cannot be written is counted and told, and the caller's
+    `append` takes less than a microsecond and never fails: what cannot be written is counted and told, and the caller's
     work goes on. A process that is killed loses what came within the last `LINGER_SECONDS`, a machine that stops what
     came within the last `fsync_seconds`; `close` loses nothing.
     """
@@ -40,14 +45,14 @@ class RecordWriter:
             path: the folder; it is made when needed.
             types: what this process writes.
             wall: Unix seconds; says which day is today.
-            max_queued: lines that may wait for the thread.
+            max_queued: records that may wait for the thread.
             backlog: where encoded lines wait; by default one of `backlog.MAX_BYTES`.
         """
         self.types = types
         self.counters = Counters()
         self.folder = RecordFolder(path)
         self._pump = Pump(self.folder, self.counters, wall, backlog or Backlog())
-        self._queue: deque[tuple[FileKey, bytes]] = deque()
+        self._queue: deque[Raw] = deque()
         self._max_queued = max_queued
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -66,8 +71,8 @@ class RecordWriter:
         Args:
             kind: one of `types`.
             at: the moment it speaks of, Unix seconds; it goes into the file of this moment's UTC day.
-            data: what msgspec can write as a JSON object. It is encoded at once: that takes two microseconds, and
-                thousands of objects that wait for the thread would cost the garbage collector far more.
+            data: what msgspec can write as a JSON object, or a function that makes it, for the thread to call. What
+                they refer to must not change afterwards.
         """
         if self._closing.is_set():
             self.counters.drop(kind, "closed")
@@ -75,11 +80,7 @@ class RecordWriter:
             self.counters.drop(kind, "backlog")
             self.counters.complain("the disk under %s does not answer, %d records wait", self.folder.path, self.backlog)
         else:
-            try:
-                self._queue.append(entry(kind, at, data))
-            except (TypeError, ValueError, OverflowError, RecursionError):
-                self.counters.drop(kind, "invalid")
-                logger.exception("a %s record cannot be written as JSON", kind)
+            self._queue.append((kind, at, data))
             if not self._wake.is_set():
                 self._wake.set()
 
@@ -110,9 +111,9 @@ class RecordWriter:
         if self._thread.ident is not None:
             self._thread.join(timeout + RETRY_SECONDS)
         lost = self.backlog
-        for key, _ in self._waiting():
+        for kind, _, _ in self._waiting():
             # Came from another thread while this one closed, or the disk hangs.
-            self.counters.drop(key.type, "closed")
+            self.counters.drop(kind, "closed")
         if lost or self._thread.is_alive() or not self._pump.idle:
             logger.error("%d records could not be written to %s in time", lost, self.folder.path)
             return False
@@ -131,10 +132,21 @@ class RecordWriter:
         self.folder.close()
 
     def _turn(self, *, last: bool) -> None:
-        self._pump.take(self._waiting())
+        self._pump.take(self._entries())
         self._pump.work(time.monotonic(), last=last)
 
-    def _waiting(self) -> Iterator[tuple[FileKey, bytes]]:
+    def _entries(self) -> Iterator[tuple[FileKey, bytes]]:
+        """What waits, as lines. Others get the interpreter in between: a second's records take some milliseconds."""
+        for number, (kind, at, data) in enumerate(self._waiting(), start=1):
+            try:
+                yield entry(kind, at, data() if callable(data) else data)
+            except (TypeError, ValueError, OverflowError, RecursionError):
+                self.counters.drop(kind, "invalid")
+                logger.exception("a %s record cannot be written as JSON", kind)
+            if number % AT_ONCE == 0:
+                time.sleep(0)
+
+    def _waiting(self) -> Iterator[Raw]:
         # Two threads may take from it at the very end; looking first would be a race.
         with contextlib.suppress(IndexError):
             while True:
