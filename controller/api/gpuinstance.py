@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 
 from controller.api.catalog import Bundle, Region
-from controller.api.gpupool import SystemDisk
 from controller.api.model import ConditionModel, Metadata, Model, Rule
 from controller.api.names import ORPHANED_ANNOTATION, PROTECT_ANNOTATION
+from controller.api.server import SystemDisk
 
 Phase = Literal["Launching", "Deploying", "Ready", "Unhealthy", "Draining", "Terminating"]
 

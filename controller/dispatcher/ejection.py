@@ -8,7 +8,7 @@ it anew.
 
 from dataclasses import dataclass
 
-from controller.api.gpupool import Ejection
+from controller.api.server import Ejection
 
 
 @dataclass(slots=True)

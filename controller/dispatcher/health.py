@@ -6,7 +6,7 @@ from typing import Final
 
 import aiohttp
 
-from controller.api.gpupool import Server as ServerSettings
+from controller.api.server import Server as ServerSettings
 from controller.dispatcher.servers import Change, Server
 from controller.dispatcher.state import State
 

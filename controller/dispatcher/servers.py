@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Literal
 
-from controller.api.gpupool import Server as ServerSettings
+from controller.api.server import Server as ServerSettings
 from controller.dispatcher import balance
 from controller.dispatcher.affinity import Homes, rendezvous, settle
 from controller.dispatcher.ejection import PassiveHealth, may_be_ejected

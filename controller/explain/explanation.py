@@ -7,8 +7,9 @@ from msgspec import field
 
 from controller.api.decision import Decision, JournalEntry
 from controller.api.gpuinstance import GpuInstance
-from controller.api.gpupool import GpuPool, SignalStatus, Spend
+from controller.api.gpupool import GpuPool, SignalStatus
 from controller.api.model import ConditionModel, Model
+from controller.api.spend import Spend
 from controller.api.times import rfc3339, unix
 from controller.explain.gather import Facts
 from controller.scaling.readings import cost

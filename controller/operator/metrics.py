@@ -5,7 +5,8 @@ from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from controller.api.gpupool import GpuPool, Spend
+from controller.api.gpupool import GpuPool
+from controller.api.spend import Spend
 from controller.scaling.plan import Plan
 from controller.scaling.snapshot import ServerView
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from controller.api.gpupool import Spend, Thresholds, TrafficStatus
+from controller.api.spend import Spend
+from controller.api.traffic import Thresholds, TrafficStatus
 from controller.scaling.readings import (
     beijing_day,
     beijing_month,

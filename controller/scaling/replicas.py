@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from controller.api.gpupool import Scaling
+from controller.api.scaling import Scaling
 from controller.scaling.readings import cpu_from_slots
 from controller.scaling.snapshot import Signal, Signals
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controller.api.gpupool import Scaling
+from controller.api.scaling import Scaling
 from controller.scaling.snapshot import Signal, Signals
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from controller.api.gpupool import Down, Up
+from controller.api.scaling import Down, Up
 from controller.scaling.readings import has_outlived
 from controller.scaling.snapshot import ServerState, ServerView, Signals
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.api.gpupool import Server as ServerSettings
+from controller.api.server import Server as ServerSettings
 from controller.dispatcher.balance import FIRST_SHARE, choose, next_slot_age, open_slots, ramp
 from controller.dispatcher.servers import Server, Servers, ServerSpec
 

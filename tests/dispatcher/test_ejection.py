@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.api.gpupool import Ejection
+from controller.api.server import Ejection
 from controller.dispatcher.ejection import PassiveHealth, may_be_ejected
 
 POLICY = Ejection(consecutive_failures=3, base_seconds=10, max_seconds=35, max_ejected_percent=50)

@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controller.api.gpupool import Ejection
-from controller.api.gpupool import Server as ServerSettings
+from controller.api.server import Ejection
+from controller.api.server import Server as ServerSettings
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.servers import Server, ServerSpec

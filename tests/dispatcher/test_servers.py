@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from controller.api.gpupool import Ejection
-from controller.api.gpupool import Server as ServerSettings
+from controller.api.server import Ejection
+from controller.api.server import Server as ServerSettings
 from controller.dispatcher.servers import Change, Server, Servers, ServerSpec
 
 

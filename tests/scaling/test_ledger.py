@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.api.gpupool import Spend, Thresholds, TrafficStatus
+from controller.api.spend import Spend
+from controller.api.traffic import Thresholds, TrafficStatus
 from controller.scaling.ledger import Bill, book, level, traffic
 from controller.scaling.readings import start_of_beijing_day
 

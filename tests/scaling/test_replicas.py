@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from controller.api.gpupool import Scaling
+from controller.api.scaling import Scaling
 from controller.scaling import replicas
 from controller.scaling.replicas import ReplicaReading, Scrape, ServerReading
 from controller.scaling.snapshot import Signal, Signals

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.api.gpupool import Scaling
+from controller.api.scaling import Scaling
 from controller.scaling.plan import Plan
 from controller.scaling.snapshot import Signals
 from controller.scaling.triggers import Level, Trigger, blocking_scale_down, evaluate, firing, is_low_load

@@ -4,8 +4,8 @@ import logging
 from typing import Final
 
 from controller.api.gpuinstance import GpuInstance
-from controller.api.gpupool import Server
 from controller.api.names import Condition
+from controller.api.server import Server
 from controller.api.times import rfc3339, unix
 from controller.cloud.contract import CloudInstance
 from controller.operator.lifecycle.probe import healthy, warm_up

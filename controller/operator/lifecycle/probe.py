@@ -4,7 +4,7 @@ from typing import Final
 
 import aiohttp
 
-from controller.api.gpupool import Server, WarmUp
+from controller.api.server import Server, WarmUp
 
 #: A health path that takes longer than this counts as not answering.
 PROBE_TIMEOUT_SECONDS: Final = 5.0

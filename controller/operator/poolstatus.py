@@ -1,0 +1,157 @@
+"""The status of one pool: what a decision saw, did and cost, in status, events and metrics, in the same words."""
+
+from typing import Any
+
+from controller.api.decision import JournalEntry
+from controller.api.gpuinstance import GpuInstance
+from controller.api.gpupool import GpuPool, SignalStatus
+from controller.api.model import MESSAGE_LIMIT, write, write_over
+from controller.api.names import POOL_LABEL, Condition
+from controller.api.spend import Spend
+from controller.api.times import rfc3339, unix
+from controller.operator.context import Context
+from controller.operator.leaks import leak_condition
+from controller.operator.objects import changed, merge_conditions
+from controller.scaling.account import account
+from controller.scaling.conditions import condition, pool_conditions
+from controller.scaling.journal import IDLE_ACTIONS, Journal, remember, started
+from controller.scaling.ledger import Bill, book, traffic
+from controller.scaling.plan import Plan
+from controller.scaling.snapshot import ServerState, Snapshot
+from controller.scaling.triggers import firing
+
+
+def bill(instance: GpuInstance) -> Bill | None:
+    """The billed life of an instance; None while, or if, nothing was bought."""
+    start = unix(instance.status.launched_at)
+    if start is None:
+        return None
+    return Bill(
+        uid=instance.metadata.uid,
+        price_per_hour=instance.spec.price_per_hour,
+        start=start,
+        end=unix(instance.status.ended_at),
+        traffic_gb=instance.status.traffic_used_gb,
+    )
+
+
+async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) -> None:
+    """Status, conditions, events and metrics of one decision: the same words everywhere."""
+    pool = ctx.store.pools.get(key)
+    if pool is None:
+        return
+    now = ctx.clock()
+    instances = ctx.store.instances_of(pool)
+    bills = [b for i in instances if (b := bill(i)) is not None]
+    spend = book(pool.status.spend, bills, now=now)
+    used = traffic(pool.status.traffic, bills, pool.status.spend.booked, pool.spec.traffic.thresholds_gb, now=now)
+    conditions = [*pool_conditions(snapshot, decided, now=now), _traffic_condition(used.level, used.used_gb)]
+    conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
+    await _announce(ctx, pool, conditions)
+    fields: dict[str, Any] = {
+        **_counts(snapshot, decided),
+        **_decision(pool, decided),
+        "lastDecision": write_over(account(snapshot, decided, now=now)),
+        "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
+        "spend": write(spend),
+        "traffic": {**write(used), "checkedAt": _checked(ctx, pool)},
+        "conditions": merge_conditions(
+            pool.status.conditions, conditions, generation=pool.metadata.generation, now=now
+        ),
+        "observedGeneration": pool.metadata.generation,
+        "selector": f"{POOL_LABEL}={pool.metadata.name}",
+    }
+    await ctx.objects.pool_status(pool, changed(pool.status, fields))
+    ctx.metrics.decided(pool, decided, snapshot.servers, spend)
+    ctx.metrics.traffic.labels(pool.metadata.namespace, pool.metadata.name).set(used.used_gb)
+
+
+def _checked(ctx: Context, pool: GpuPool) -> str | None:
+    at = ctx.pool_memory(pool.metadata.uid).traffic_checked_at
+    return rfc3339(at) if at else pool.status.traffic.checked_at
+
+
+def _counts(snapshot: Snapshot, decided: Plan) -> dict[str, Any]:
+    servers = snapshot.servers
+    return {
+        "replicas": sum(s.state is not ServerState.TERMINATING for s in servers),
+        "readyReplicas": sum(s.state is ServerState.READY and not s.draining for s in servers),
+        "deployingReplicas": sum(s.in_deployment for s in servers),
+        "drainingReplicas": sum(s.leaving for s in servers),
+        "desiredReplicas": decided.desired,
+    }
+
+
+def _decision(pool: GpuPool, decided: Plan) -> dict[str, Any]:
+    verdict, memory = decided.verdict, decided.memory
+    prefix = "would " if pool.spec.mode == "Recommend" and decided.actions else ""
+    since, ended = memory.low_load_since, memory.last_drain_ended
+    return {
+        "signals": [
+            _without_none(
+                write(
+                    SignalStatus(
+                        name=t.name,
+                        value=round(t.signal.value, 3) if t.signal else None,
+                        up_threshold=t.up,
+                        down_threshold=t.down,
+                        state=t.level.value,
+                        source=t.signal.source if t.signal else "",
+                        age_seconds=round(t.signal.age, 1) if t.signal else None,
+                    )
+                )
+            )
+            for t in decided.triggers
+        ],
+        "trigger": ",".join(t.reason for t in firing(decided.triggers)),
+        "message": f"{prefix}{verdict.action}: {verdict.message}"[:MESSAGE_LIMIT],
+        "lowLoadSince": rfc3339(since) if since is not None else None,
+        "lastDrainEnded": rfc3339(ended) if ended is not None else None,
+    }
+
+
+def _journal(ctx: Context, pool: GpuPool, snapshot: Snapshot, decided: Plan, spend: Spend) -> Journal:
+    """The journal with this decision, and before it, once, that the operator has started."""
+    now, memory, journal = ctx.clock(), ctx.pool_memory(pool.metadata.uid), pool.status.journal
+    ready = sum(s.state is ServerState.READY and not s.leaving for s in snapshot.servers)
+    if not memory.journaled and pool.status.last_decision is not None:
+        journal = started(journal, now=now, ready=ready, per_hour=spend.per_hour)
+    memory.journaled = True
+    acts = bool(decided.actions) and (pool.spec.mode == "Act" or snapshot.deleting)
+    entry = JournalEntry(
+        time=rfc3339(now),
+        action=decided.verdict.action,
+        reason=decided.verdict.reason,
+        message=decided.verdict.message,
+        mode=pool.spec.mode,
+        ready=ready,
+        desired=decided.desired,
+        per_hour=spend.per_hour,
+    )
+    return remember(journal, entry, acted=acts and decided.verdict.action not in IDLE_ACTIONS)
+
+
+def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in fields.items() if v is not None}
+
+
+def _traffic_condition(level: str, used_gb: float) -> Any:
+    message = f"{used_gb:.1f} GB this month"
+    if level in ("Normal", "Optimize"):
+        return condition(Condition.TRAFFIC_WITHIN_QUOTA, "True", level, message)
+    return condition(
+        Condition.TRAFFIC_WITHIN_QUOTA, "False", level, f"{message}; the free quota ends at 500 GB per server"
+    )
+
+
+async def _announce(ctx: Context, pool: GpuPool, conditions: list[Any]) -> None:
+    """An event for every condition that has become False (or, for Paused, True) or is well again."""
+    before = {c.type: (c.status, c.reason) for c in pool.status.conditions}
+    for new in conditions:
+        old = before.get(new.type)
+        if old is not None and old[0] == new.status and (new.status != "False" or old[1] == new.reason):
+            continue
+        if new.status == "False" and new.type not in (Condition.PAUSED, Condition.READY):
+            await ctx.events.warning(pool, new.reason, f"{new.type}: {new.message}")
+        elif new.status == "True" and old is not None and old[0] == "False":
+            await ctx.events.normal(pool, new.reason, f"{new.type}: {new.message}")
