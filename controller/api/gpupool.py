@@ -139,6 +139,8 @@ class GpuPoolStatus(Model, frozen=True, kw_only=True):
     draining_replicas: int = 0
     desired_replicas: int = 0
     launch_counter: Annotated[int, _text("Number of the last launch; raised before each purchase.")] = 0
+    launch_settled: Annotated[int, _text("Number of the last launch whose GpuInstance has been written.")] = 0
+    decision_counter: Annotated[int, _text("Raised before each purchase and each scale-down, by whoever decided.")] = 0
     low_load_since: str | None = None
     last_drain_ended: str | None = None
     trigger: Annotated[str, _text("Signals that ask for more servers now.")] = ""

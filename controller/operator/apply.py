@@ -18,7 +18,8 @@ from controller.api.names import (
     LEDGER_FINALIZER,
     POOL_LABEL,
 )
-from controller.kube.client import AlreadyExistsError, ConflictError, KubeError
+from controller.kube.client import AlreadyExistsError, KubeError
+from controller.operator import fence
 from controller.operator.context import Context
 from controller.operator.objects import owner_reference
 from controller.scaling.actions import Action, Adopt, Destroy, Drain, Launch, Undrain
@@ -26,17 +27,23 @@ from controller.scaling.actions import Action, Adopt, Destroy, Drain, Launch, Un
 logger = logging.getLogger(__name__)
 
 
-async def apply(ctx: Context, pool_key: str, actions: tuple[Action, ...]) -> None:
-    """Do what was decided, in order."""
+async def apply(ctx: Context, pool_key: str, actions: tuple[Action, ...]) -> bool:
+    """Do what was decided, in order; False when another operator was faster, and the rest of it is stale."""
+    announced = False
     for action in actions:
         pool = ctx.store.pools.get(pool_key)
         if pool is None:
-            return
+            return True
+        if isinstance(action, Drain) and not announced:
+            if not await fence.claim_drain(ctx, pool):
+                return False
+            announced = True
         if isinstance(action, Launch | Adopt):
             if not await _launch(ctx, pool, action):
-                return
+                return False
         else:
             await _on_server(ctx, pool, action)
+    return True
 
 
 async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
@@ -47,14 +54,17 @@ async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
             return False
         # From here on the audit leaves it alone; once the object stands, the object is what owns it.
         leak.fate = "adopt"
-    number = pool.status.launch_counter + 1
     try:
-        await ctx.objects.pool_status(pool, {"launchCounter": number}, if_unchanged=True)
+        number = await fence.claim_launch(ctx, pool, again=isinstance(action, Launch))
+        if number is None:
+            _unclaim(ctx, action)
+            return False
         created = await ctx.objects.create_instance(pool.metadata.namespace, instance_body(pool, action, number))
-    except (ConflictError, AlreadyExistsError) as error:
+        fence.wrote(ctx, pool, number)
+    except AlreadyExistsError as error:
         logger.info("pool %s: launch %d was not ours to make: %s", pool.metadata.key, number, error)
         _unclaim(ctx, action)
-        await ctx.objects.refresh_pool(pool)
+        fence.lost(ctx, pool)
         return False
     except KubeError:
         # The object may stand all the same; then its name stops a second one, and the next pass sees its owner.

@@ -56,6 +56,10 @@ class PoolMemory:
     #: This process has written to the pool's journal.
     journaled: bool = False
     demand: DemandMeter = field(default_factory=DemandMeter)
+    #: The last decision, by anyone, whose effect on the instances has been seen.
+    seen: int = 0
+    #: The last launch whose GpuInstance this process has written.
+    settled: int = 0
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from controller.api.names import LEDGER_FINALIZER, ORPHANED_ANNOTATION, POOL_FIN
 from controller.api.times import unix
 from controller.operator.apply import apply
 from controller.operator.context import Context
+from controller.operator.fence import catch_up
 from controller.operator.observe import observe
 from controller.operator.poolstatus import write_down
 from controller.operator.traffic import measure_traffic
@@ -21,24 +22,26 @@ async def reconcile(ctx: Context, key: str) -> float | None:
     if not await _held(ctx, pool):
         return 0.0
     memory = ctx.pool_memory(pool.metadata.uid)
+    await catch_up(ctx, pool)
+    timely = True
     with ctx.metrics.decision_seconds.time():
         snapshot = await observe(ctx, pool)
         now = ctx.clock()
         decided = plan(snapshot, _with_persisted(memory.decision, pool), now=now)
         memory.decision = decided.memory
         if pool.spec.mode == "Act" or snapshot.deleting:
-            await apply(ctx, key, decided.actions)
+            timely = await apply(ctx, key, decided.actions)
     await write_down(ctx, key, snapshot, decided)
     await _release(ctx, key)
     await measure_traffic(ctx, key)
     pool = ctx.store.pools.get(key)
-    return None if pool is None else _pause(pool)
+    return None if pool is None else _pause(pool, timely=timely)
 
 
-def _pause(pool: GpuPool) -> float:
-    """A pool that is being deleted is watched more closely: people wait for it."""
+def _pause(pool: GpuPool, *, timely: bool) -> float:
+    """A pool that is being deleted is watched more closely: people wait for it. What came too late is decided anew."""
     interval = float(pool.spec.scaling.interval_seconds)
-    return min(1.0, interval) if pool.metadata.deleting else interval
+    return min(1.0, interval) if pool.metadata.deleting or not timely else interval
 
 
 async def _held(ctx: Context, pool: GpuPool) -> bool:

@@ -10,6 +10,7 @@ from controller.api.names import POOL_LABEL, Condition
 from controller.api.spend import Spend
 from controller.api.times import rfc3339, unix
 from controller.operator.context import Context
+from controller.operator.fence import settled
 from controller.operator.leaks import leak_condition
 from controller.operator.objects import changed, merge_conditions
 from controller.scaling.account import account
@@ -51,6 +52,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),
         **_decision(pool, decided),
+        "launchSettled": settled(ctx, pool),
         "lastDecision": write_over(account(snapshot, decided, now=now)),
         "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
         "spend": write(spend),

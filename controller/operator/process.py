@@ -102,6 +102,9 @@ class Operator:
             raise StartupError(
                 f"cannot read haipool's kinds: {error}; are the CRDs installed (make install)?"
             ) from error
+        for pool in store.pools:
+            # The instances were listed after the pools, so what was decided for these has been seen.
+            ctx.pool_memory(pool.metadata.uid).seen = pool.status.decision_counter
         exporter = (
             start_http_server(settings.metrics_port, addr="0.0.0.0", registry=registry)
             if settings.metrics_port
