@@ -40,6 +40,8 @@ class Settings:
     metrics_port: int = 9091
     #: What becomes of instances without an owner: reported, or destroyed too.
     leak_audit: Literal["report", "delete"] = "report"
+    #: Whether to decide only while holding the Lease.
+    lease: bool = True
     #: Seconds between two passes of the leak audit.
     leak_audit_interval: float = 60.0
 

@@ -4,6 +4,7 @@ No timers, daemons or change handlers: kopf's own finalizer would arrive after a
 buys servers must hold the object before. See docs/adr for the reasons.
 """
 
+import asyncio
 from typing import Any, Final
 
 import kopf
@@ -18,8 +19,8 @@ from controller.operator.process import Operator, StartupError
 START_AGAIN_SECONDS: Final = 5.0
 
 
-def registry(kube: KubeClient, cloud: Cloud, settings: Settings) -> kopf.OperatorRegistry:
-    """The handlers of one operator process."""
+def registry(kube: KubeClient, cloud: Cloud, settings: Settings, lost: asyncio.Event) -> kopf.OperatorRegistry:
+    """The handlers of one operator process; `lost` is set once it has lost its Lease and must end."""
     handlers = kopf.OperatorRegistry()
     running: list[Operator] = []
 
@@ -36,6 +37,7 @@ def registry(kube: KubeClient, cloud: Cloud, settings: Settings) -> kopf.Operato
         except StartupError as error:
             # The API server may be starting too, and the CRDs may be applied a moment later.
             raise kopf.TemporaryError(str(error), delay=START_AGAIN_SECONDS) from None
+        running[0].over.add_done_callback(lambda _: lost.set())
 
     @kopf.on.cleanup(registry=handlers)
     async def stop(**_: Any) -> None:

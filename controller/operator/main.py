@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time between two looks for such instances (default: %(default)s)",
     )
     parser.add_argument(
+        "--no-lease",
+        action="store_true",
+        help="decide without holding the Lease haipool-operator; only where nothing else can start a second operator",
+    )
+    parser.add_argument(
         "--dispatcher-url",
         metavar="URL",
         help="metrics URL for pools that name none in spec.metrics (default: the Service POOL-dispatcher-headless)",

@@ -23,6 +23,7 @@ from controller.operator.context import Context, Settings
 from controller.operator.cpu import CpuMonitor
 from controller.operator.events import Recorder
 from controller.operator.instrument import InstrumentedCloud
+from controller.operator.lease import RETRY_SECONDS, Lease
 from controller.operator.lifecycle.services import Services
 from controller.operator.metrics import OperatorMetrics
 from controller.operator.objects import Objects
@@ -47,9 +48,17 @@ class StartupError(Exception):
 class Operator:
     """Everything that runs between start-up and clean-up."""
 
-    def __init__(self, ctx: Context, kube: KubeClient, exporter: tuple[WSGIServer, Thread] | None) -> None:
+    def __init__(
+        self, ctx: Context, kube: KubeClient, exporter: tuple[WSGIServer, Thread] | None, lease: Lease | None
+    ) -> None:
         self.ctx = ctx
         self._kube = kube
+        self._lease = lease
+        #: Decides: holds the Lease, or goes without one.
+        self._acting = False
+        self._guard: asyncio.Task[None] | None = None
+        #: Done once this process must end, with the reason.
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._exporter = exporter
         self._audit = Audit(ctx)
         presets = Presets(ctx)
@@ -102,19 +111,43 @@ class Operator:
             raise StartupError(
                 f"cannot read haipool's kinds: {error}; are the CRDs installed (make install)?"
             ) from error
-        for pool in store.pools:
-            # The instances were listed after the pools, so what was decided for these has been seen.
-            ctx.pool_memory(pool.metadata.uid).seen = pool.status.decision_counter
         exporter = (
             start_http_server(settings.metrics_port, addr="0.0.0.0", registry=registry)
             if settings.metrics_port
             else None
         )
-        operator = cls(ctx, kube, exporter)
-        operator._begin()
+        lease = Lease(kube, settings.namespace or kube.connection.namespace) if settings.lease else None
+        operator = cls(ctx, kube, exporter, lease)
+        if lease is None:
+            operator._begin()
+        else:
+            operator._guard = asyncio.create_task(operator._guarded(lease), name="lease")
         return operator
 
+    async def _guarded(self, lease: Lease) -> None:
+        """Act while the Lease is held, and never again after it is lost: whoever starts this process starts it anew."""
+        await lease.acquire()
+        await self._loaded()
+        self._begin()
+        why = await lease.hold()
+        logger.error("the lease is lost: %s; this operator ends", why)
+        await self._halt()
+        self.over.set_result(why)
+
+    async def _loaded(self) -> None:
+        """Read everything once more: much may have changed while another held the Lease."""
+        while True:
+            try:
+                return await self.ctx.objects.load(self.ctx.settings.namespace)
+            except KubeError as error:
+                logger.warning("the objects could not be read: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
     def _begin(self) -> None:
+        for pool in self.ctx.store.pools:
+            # The instances were listed after the pools, so what was decided for these has been seen.
+            self.ctx.pool_memory(pool.metadata.uid).seen = pool.status.decision_counter
+        self._acting = True
         self._audit.begin()
         for shelf, workers in self._shelves():
             for model in shelf:
@@ -135,11 +168,12 @@ class Operator:
         key = f"{meta['namespace']}/{meta['name']}"
         if event == "DELETED":
             shelf.drop(key, meta.get("uid", ""))
-            workers.wake(key)
-            return
-        before = shelf.get(key)
-        after = shelf.put(raw)
-        if after is not None and _is_news(before, after):
+            news = True
+        else:
+            before = shelf.get(key)
+            after = shelf.put(raw)
+            news = after is not None and _is_news(before, after)
+        if news and self._acting:
             workers.wake(key)
 
     def _of(self, kind: str) -> tuple[Shelf[Any], Workers]:
@@ -161,11 +195,22 @@ class Operator:
                 return f"pool {pool.metadata.key} was last decided on {now - beat:.0f} s ago"
         return ""
 
-    async def stop(self) -> None:
-        """End the workers, then the connections."""
+    async def _halt(self) -> None:
+        """End all that decides and acts."""
+        self._acting = False
         await self._audit.close()
         for workers in (self._pools, self._instances, self._presets):
             await workers.stop()
+
+    async def stop(self) -> None:
+        """End the workers, give the Lease back, then end the connections."""
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.gather(self._guard, return_exceptions=True)
+        held = self._acting
+        await self._halt()
+        if held and self._lease is not None:
+            await self._lease.release()
         await self.ctx.cpu.close()
         await self.ctx.scraper.close()
         await self.ctx.probes.close()

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_operator(args: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM, SIGINT, or the loss of the Lease."""
     kopf.configure(
         verbose=args.verbose, log_format=kopf.LogFormat.JSON if args.log_format == "json" else kopf.LogFormat.FULL
     )
@@ -31,6 +31,7 @@ def run_operator(args: argparse.Namespace) -> int:
         dispatcher_url=args.dispatcher_url,
         liveness_port=args.liveness_port,
         metrics_port=args.metrics_port,
+        lease=not args.no_lease,
         leak_audit=args.leak_audit,
         leak_audit_interval=args.leak_audit_interval,
     )
@@ -44,11 +45,15 @@ async def _run(settings: Settings) -> int:
     kube = KubeClient(load_connection())
     cloud = connect_cloud(CloudSettings.from_environment())
     liveness = f"http://0.0.0.0:{settings.liveness_port}/healthz" if settings.liveness_port else None
+    lost = asyncio.Event()
     await kopf.operator(
-        registry=registry(kube, cloud, settings),
+        registry=registry(kube, cloud, settings, lost),
+        stop_flag=lost,
         standalone=True,
         clusterwide=settings.namespace is None,
         namespace=settings.namespace,
         liveness_endpoint=liveness,
     )
+    if lost.is_set():
+        raise CommandError("the Lease haipool-operator is lost; another operator may have it (see the log above)")
     return 0

@@ -35,6 +35,8 @@ def test_the_operator_may_do_this_and_nothing_else(find: Find) -> None:
         | of("events", "create", "patch")
         | {("namespaces", "get", "kube-system")}
     )
+    lease = {("leases", verb, "haipool-operator") for verb in ("get", "patch")}
+    assert grants(find("Role", "haipool-operator")) == lease | of("leases", "create")
 
 
 def test_the_dispatcher_only_reads_its_own_kinds(find: Find) -> None:

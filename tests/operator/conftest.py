@@ -60,13 +60,18 @@ class Rig:
     # --- processes -----------------------------------------------------------------------------------------------
 
     async def start_operator(
-        self, *extra: str, secret_key: str = SANDBOX_KEY.secret_key, metrics_port: int = 0
+        self,
+        *extra: str,
+        secret_key: str = SANDBOX_KEY.secret_key,
+        metrics_port: int = 0,
+        lease: bool = False,
     ) -> Child:
-        """Start (or start again) the operator for this namespace."""
+        """Start (or start again) the operator for this namespace; without a lease it need not wait for one to end."""
         arguments = [
             *("operator", "--namespace", self.namespace, "--cloud-interval", "0.5"),
             *("--dispatcher-url", f"http://{HOST}:{self.admin_port}/metrics"),
             *("--liveness-port", "0", "--metrics-port", str(metrics_port), "--leak-audit-interval", "1", *extra),
+            *(() if lease else ("--no-lease",)),
         ]
         return await self._start("operator", arguments, secret_key=secret_key)
 

@@ -151,7 +151,9 @@ async def operator(place: World, fuse: Fuse) -> AsyncIterator[None]:
     life = await Operator.start(
         cast("KubeClient", Mortal(kube, fuse, KUBE_WRITES)),
         cast("Cloud", Mortal(cloud, fuse, CLOUD_WRITES)),
-        Settings(cloud_interval=0.05, dispatcher_url=place.metrics_url, metrics_port=0, leak_audit_interval=0.1),
+        Settings(
+            cloud_interval=0.05, dispatcher_url=place.metrics_url, metrics_port=0, leak_audit_interval=0.1, lease=False
+        ),
     )
     kinds = (("GpuPool", POOLS), ("RegionPreset", PRESETS), ("GpuInstance", INSTANCES))
     watches = [asyncio.create_task(follow(life, kind, Reflector(place.kube, r))) for kind, r in kinds]

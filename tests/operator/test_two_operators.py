@@ -120,3 +120,39 @@ async def test_one_held_up_before_its_decision_wakes_with_an_old_picture_and_buy
     assert sorted(s["status"]["instanceId"] for s in servers) == sorted(rig.alive())
     assert len(bought(rig)) == 2
     assert (await rig.get("gpupool", "pool"))["status"]["launchCounter"] >= 2
+
+
+async def test_with_a_lease_one_stands_by_and_takes_over_when_the_other_is_killed(
+    rig: Any, make_pool: Make, make_preset: Make
+) -> None:
+    first = await rig.start_operator(lease=True)
+    await rig.apply(make_preset("ap-beijing"), make_pool())
+    await rig.ready(1)
+    port = free_port()
+    await rig.start_operator(lease=True, metrics_port=port)
+    await resize(rig, 2)
+    await rig.ready(2)
+    assert await decisions(port) == 0
+    os.kill(first.pid, signal.SIGKILL)
+    await first.wait()
+    await resize(rig, 3)
+    await rig.ready(3, seconds=90.0)
+    assert await decisions(port) > 0
+    assert len(bought(rig)) == len(rig.alive()) == 3
+
+
+async def test_with_a_lease_one_that_was_stopped_ends_when_it_wakes_to_another_in_its_place(
+    rig: Any, make_pool: Make, make_preset: Make
+) -> None:
+    first = await rig.start_operator(lease=True)
+    await rig.apply(make_preset("ap-beijing"), make_pool())
+    await rig.ready(1)
+    async with stopped(first):
+        await rig.start_operator(lease=True)
+        await resize(rig, 2)
+        await rig.ready(2, seconds=90.0)
+    assert await first.wait() == 1
+    assert "the Lease haipool-operator is lost" in rig.logs()
+    await resize(rig, 3)
+    await rig.ready(3)
+    assert len(bought(rig)) == len(rig.alive()) == 3
