@@ -130,6 +130,11 @@ async def test_with_a_lease_one_stands_by_and_takes_over_when_the_other_is_kille
     await rig.ready(1)
     port = free_port()
     await rig.start_operator(lease=True, metrics_port=port)
+
+    async def standing_by() -> bool:
+        return "this operator stands by" in rig.logs()
+
+    await rig.until(standing_by, "the second operator, standing by")
     await resize(rig, 2)
     await rig.ready(2)
     assert await decisions(port) == 0
