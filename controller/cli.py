@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "dispatcher": Entry("controller.dispatcher.main", "run the fair task dispatcher of one pool"),
     "explain": Entry("controller.explain.main", "tell why a pool has the servers it has, and what it waits for"),
     "replay": Entry("controller.replay.main", "replay tasks against a pool's settings: cost and waits, in seconds"),
+    "ship": Entry("controller.shipper.main", "send the record files to Tencent CLS"),
     "sandbox": Entry("controller.sandbox.main", "run everything on this machine, with a simulated cloud"),
     "demo": Entry("controller.sandbox.demo.main", "show the whole thing at work in under two minutes"),
 }

@@ -61,3 +61,11 @@ class UnclearError(CloudError):
 
 class IncompleteError(CloudError):
     """An answer lacked a required field, or a listing could not be completed. Never to be read as `empty`."""
+
+
+class TooLargeError(CloudError):
+    """What was sent is more than the cloud takes at once: send less at a time."""
+
+
+class RejectedError(CloudError):
+    """The cloud does not take this content, and will not: something in it is wrong."""

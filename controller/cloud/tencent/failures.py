@@ -30,14 +30,19 @@ REFUSALS: Final[dict[str, type[CloudError]]] = {
     # Too fast.
     "RequestLimitExceeded": ThrottledError,
     "LimitExceeded.LimitedAccess": ThrottledError,
+    "FailedOperation.WriteQpsLimit": ThrottledError,
+    "FailedOperation.WriteTrafficLimit": ThrottledError,
     # Money.
     "FailedOperation.ArrearsAccountCannotRunInstances": ArrearsError,
     "FailedOperation.ErrOwed": ArrearsError,
+    "OperationDenied.AccountIsolate": ArrearsError,
+    "FailedOperation.TopicIsolated": ArrearsError,
     # Keys, permissions, service role, a service that was never switched on.
     "AuthFailure": UnauthorizedError,
     "UnauthorizedOperation": UnauthorizedError,
     "InvalidCredential": UnauthorizedError,
     "FailedOperation.ErrNotOpen": UnauthorizedError,
+    "OperationDenied.ACLFailed": UnauthorizedError,
     # Gone, or never there.
     "InvalidParameterValue.InstanceIdNotFound": NotFoundError,
     "ResourceNotFound": NotFoundError,
@@ -50,6 +55,7 @@ REFUSALS: Final[dict[str, type[CloudError]]] = {
     "LimitExceeded": QuotaError,
     # A request that can never succeed.
     "ActionOffline": InvalidRequestError,
+    "FailedOperation.TopicClosed": InvalidRequestError,
     "ClientParamsError": InvalidRequestError,
     "DryRunOperation": InvalidRequestError,
     "FailedOperation.CannotReturn": InvalidRequestError,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from tencentcloud.cls.v20201016.cls_client import ClsClient
 from tencentcloud.common.abstract_client import LOGGER_NAME as SDK_LOGGER
 from tencentcloud.common.exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
@@ -26,7 +27,7 @@ from controller.cloud.tencent.ratelimit import RateLimiter
 from controller.cloud.tencent.settings import Settings
 
 #: SDK client class of each service; it carries the service name and API version.
-CLIENTS: Final[dict[str, Callable[..., Any]]] = {"hai": HaiClient, "monitor": MonitorClient}
+CLIENTS: Final[dict[str, Callable[..., Any]]] = {"hai": HaiClient, "monitor": MonitorClient, "cls": ClsClient}
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,14 @@ class ClientPool:
         self._lock = threading.Lock()
         self._idle: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
 
-    def call(self, service: str, region: str, action: str, params: dict[str, Any]) -> Any:
-        """Send one request and return the decoded body. Blocking; raises what the SDK raises."""
+    def call(self, service: str, region: str, send: Callable[[Any], Any]) -> Any:
+        """Send one request with a client and return the decoded body. Blocking; raises what the SDK raises."""
         with self._lock:
             idle = self._idle[service, region]
             client = idle.pop() if idle else None
         client = client or self._build(service, region)
         try:
-            return client.call_json(action, params)
+            return send(client)
         finally:
             with self._lock:
                 self._idle[service, region].append(client)
@@ -99,7 +100,7 @@ class Transport:
         """Send one request, once, and return the fields of its `Response`.
 
         Args:
-            service: `hai` or `monitor`.
+            service: a key of `CLIENTS`.
             region: goes into X-TC-Region.
             action: the API's name.
             params: its fields, in the API's spelling.
@@ -108,11 +109,30 @@ class Transport:
         Raises:
             CloudError: any of its classes; `controller.cloud.tencent.failures` has the table.
         """
+        return await self._send(
+            service, region, action, lambda client: client.call_json(action, params), changes=changes
+        )
+
+    async def upload(
+        self, service: str, region: str, action: str, headers: dict[str, str], body: bytes
+    ) -> dict[str, Any]:
+        """Send bytes, once, for an action whose parameters travel in headers.
+
+        Raises:
+            CloudError: as for `call`.
+        """
+        return await self._send(
+            service, region, action, lambda client: client.call_octet_stream(action, headers, body), changes=False
+        )
+
+    async def _send(
+        self, service: str, region: str, action: str, send: Callable[[Any], Any], *, changes: bool
+    ) -> dict[str, Any]:
         if self._closed:
             raise UnavailableError("the connection to the cloud is closed", code="ClientClosed")
         await self._limiter.wait(action, region)
         try:
-            body = await self._on_thread(lambda: self._clients.call(service, region, action, params), action, region)
+            body = await self._on_thread(lambda: self._clients.call(service, region, send), action, region)
         except TencentCloudSDKException as error:
             code, request_id = str(error.code), error.requestId or ""
             raise failure(

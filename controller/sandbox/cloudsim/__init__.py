@@ -10,6 +10,8 @@ from controller.sandbox.cloudsim.config import (
     CPU_METRIC,
     SAMPLE_APPLICATION,
     SANDBOX_KEY,
+    SANDBOX_TOPIC,
+    SANDBOX_TOPIC_REGION,
     CloudConfig,
     Key,
     SampleApplication,
@@ -17,11 +19,14 @@ from controller.sandbox.cloudsim.config import (
 )
 from controller.sandbox.cloudsim.faults import Fault, FaultKind
 from controller.sandbox.cloudsim.ledger import Bill, Offer, Purchase
+from controller.sandbox.cloudsim.world import StoredLog
 
 __all__ = [
     "CPU_METRIC",
     "SAMPLE_APPLICATION",
     "SANDBOX_KEY",
+    "SANDBOX_TOPIC",
+    "SANDBOX_TOPIC_REGION",
     "Bill",
     "CloudConfig",
     "Fault",
@@ -34,4 +39,5 @@ __all__ = [
     "SampleApplication",
     "SampleMetric",
     "SimulatedCloud",
+    "StoredLog",
 ]

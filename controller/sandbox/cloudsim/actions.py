@@ -1,7 +1,7 @@
 """What every simulated action shares: the request's context, and the checks that the gateway makes of parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +23,9 @@ class Call:
     #: POSIX seconds by the simulated cloud's clock.
     now: float
     faults: Mapping[str, Fault]
+    #: Of the HTTP request, names in lower case.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 class Request(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, frozen=True):
@@ -43,6 +46,8 @@ class Action:
     shape: type[Request]
     #: Takes the call and the parameters, and returns the fields of `Response` (without RequestId).
     run: Callable[[Call, Any], dict[str, Any]]
+    #: The body is no JSON; the action reads it itself.
+    binary: bool = False
 
 
 def read_parameters(params: Any, shape: type[T]) -> T:

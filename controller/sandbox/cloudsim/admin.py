@@ -104,6 +104,10 @@ class Admin:
         total = sum(one.cost_cny for one in bills)
         return _json({"total_cny": total, "bills": bills, "purchases": self._cloud.purchases()})
 
+    async def logs(self, request: web.Request) -> web.Response:
+        """What the log service has taken, of one topic if `?topic=` names one."""
+        return _json({"logs": self._cloud.logs(topic=request.query.get("topic"))})
+
     async def stock(self, request: web.Request) -> web.Response:
         """Set the stock of an offer."""
         body = await _read(request, StockBody)
@@ -156,6 +160,7 @@ def admin_routes(cloud: "SimulatedCloud") -> list[web.RouteDef]:
     return [
         web.get("/_sim/state", admin.state),
         web.get("/_sim/ledger", admin.ledger),
+        web.get("/_sim/logs", admin.logs),
         web.post("/_sim/stock", _change(admin.stock)),
         web.post("/_sim/prices", _change(admin.price)),
         web.post("/_sim/busy", _change(admin.busy)),

@@ -15,10 +15,13 @@ from controller.sandbox.cloudsim.admin import admin_routes
 from controller.sandbox.cloudsim.config import CloudConfig
 from controller.sandbox.cloudsim.faults import Fault, FaultKind, Faults
 from controller.sandbox.cloudsim.gateway import CallRecord, Gateway
-from controller.sandbox.cloudsim.world import Move, Order, SimInstance, World
+from controller.sandbox.cloudsim.world import Move, Order, SimInstance, StoredLog, World
 
 #: Seconds that requests under way may take when the server stops; a held `commit_then_timeout` is cut off then.
 SHUTDOWN_S = 0.5
+
+#: Largest request that is read; the services refuse less in their own words.
+REQUEST_BYTES = 16 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class SimulatedCloud:
         """
         if not ipaddress.ip_address(host).is_loopback:
             raise ValueError(f"the simulated cloud serves loopback addresses only, not {host}")
-        app = web.Application()
+        app = web.Application(client_max_size=REQUEST_BYTES)
         app.router.add_post("/", self._gateway.handle)
         app.add_routes(admin_routes(self))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
@@ -206,6 +209,10 @@ class SimulatedCloud:
         """The ledger: one line per instance ever bought, as of now."""
         self._settle_now()
         return ledger.bills(self._world, self._clock())
+
+    def logs(self, *, topic: str | None = None) -> tuple[StoredLog, ...]:
+        """What the log service has taken, in the order of arrival; of one topic, or of all."""
+        return tuple(log for log in self._world.logs if topic in (None, log.topic))
 
     def purchases(self) -> tuple[ledger.Purchase, ...]:
         """Every RunInstances that reached the account, in order, refused ones included."""

@@ -54,6 +54,10 @@ class SampleMetric:
     meaning_zh: str = ""
 
 
+#: The topic of the log service that the sandbox's account has, in one region.
+SANDBOX_TOPIC: Final = "5cd3a17e-fb0b-418c-afd7-77b365397426"
+SANDBOX_TOPIC_REGION: Final = "ap-guangzhou"
+
 #: For tests and demos of the Monitor source. HAI's real metric names are not documented, so none is published unless
 #: the configuration names some.
 CPU_METRIC: Final = SampleMetric("CpuUsage", meaning_en="CPU usage", meaning_zh="CPU利用率")
@@ -97,6 +101,8 @@ class CloudConfig:
     #: The part of the disk that costs nothing, and the sample price beyond it.
     free_disk_gib: int = 80
     disk_price_per_gib_hour: float = 0.0005
+    #: Topics of the log service, as (region, id).
+    log_topics: frozenset[tuple[str, str]] = frozenset({(SANDBOX_TOPIC_REGION, SANDBOX_TOPIC)})
     #: How late points appear in Cloud Monitor.
     monitor_lag_s: float = 60.0
 

@@ -40,6 +40,7 @@ FaultKind = Literal[
 ]
 
 _CHANGES: Final = frozenset({"RunInstances", "TerminateInstances"})
+_UPLOADS: Final = frozenset({"UploadLog"})
 _BUYS: Final = frozenset({"RunInstances"})
 _LISTS: Final = frozenset({"DescribeInstances"})
 #: Actions that a kind can affect; a kind that is not named affects all.
@@ -48,9 +49,9 @@ APPLIES_TO: Final[dict[str, frozenset[str]]] = {
     "arrears": _BUYS,
     "launch_failed": _BUYS,
     "busy": frozenset({"TerminateInstances"}),
-    "commit_then_500": _CHANGES,
-    "commit_then_reset": _CHANGES,
-    "commit_then_timeout": _CHANGES,
+    "commit_then_500": _CHANGES | _UPLOADS,
+    "commit_then_reset": _CHANGES | _UPLOADS,
+    "commit_then_timeout": _CHANGES | _UPLOADS,
     "string_variants": _LISTS | {"DescribeInstanceNetworkStatus"},
     "percent_discount": frozenset({"InquirePriceRunInstances"}),
     "eventual_listing": _LISTS,

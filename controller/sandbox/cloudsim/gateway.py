@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from controller.sandbox.cloudsim import hai, ledger, monitor
+from controller.sandbox.cloudsim import cls, hai, ledger, monitor
 from controller.sandbox.cloudsim.actions import Action, Call, read_parameters
 from controller.sandbox.cloudsim.errors import ApiError
 from controller.sandbox.cloudsim.faults import REFUSALS, Fault, Faults
@@ -26,7 +26,10 @@ from controller.sandbox.cloudsim.world import World
 SERVICES: Final[Mapping[str, tuple[str, Mapping[str, Action]]]] = {
     "hai": (hai.VERSION, hai.ACTIONS),
     "monitor": (monitor.VERSION, monitor.ACTIONS),
+    "cls": (cls.VERSION, cls.ACTIONS),
 }
+#: The actions that say in their own words that they were called too often.
+THROTTLED: Final[Mapping[str, str]] = {"UploadLog": "FailedOperation.WriteQpsLimit"}
 #: How many of the latest calls are remembered one by one.
 REMEMBERED_CALLS: Final = 10_000
 
@@ -99,7 +102,8 @@ class Gateway:
             if "late" in faults:
                 await self._overtaken(action, faults["late"].seconds)
             self._settle()
-            call = Call(self._world, identity.secret_id, region, self._clock(), faults)
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            call = Call(self._world, identity.secret_id, region, self._clock(), faults, headers, body)
             fields, outcome = self._work(call, action, known, body), "ok"
         except ApiError as error:
             fields, outcome = {"Error": {"Code": error.code, "Message": error.message}}, error.code
@@ -140,7 +144,7 @@ class Gateway:
 
     def _work(self, call: Call, action: str, known: Action, body: bytes) -> dict[str, Any]:
         """Rate limit, parameters, the action itself; a RunInstances leaves a record whatever comes of it."""
-        params = _json_object(body)
+        params = {} if known.binary else _json_object(body)
         if action != "RunInstances":
             return self._run(call, action, known, params)
         offers, before = ledger.offers(self._world), len(self._world.instances)
@@ -156,8 +160,8 @@ class Gateway:
 
     def _run(self, call: Call, action: str, known: Action, params: dict[str, Any]) -> dict[str, Any]:
         if not self._bucket.take((action, call.region, call.secret_id), self._auth_clock()):
-            raise ApiError("RequestLimitExceeded", "Your current request times exceed the limit.")
-        _refuse(call.faults)
+            raise ApiError(THROTTLED.get(action, "RequestLimitExceeded"), "Your request times exceed the limit.")
+        _refuse(call.faults, action)
         return known.run(call, read_parameters(params, known.shape))
 
     def _record_purchase(
@@ -186,10 +190,12 @@ def _fail_before(faults: Mapping[str, Fault]) -> None:
             raise ApiError(kind, "The request never reached the service.")
 
 
-def _refuse(faults: Mapping[str, Fault]) -> None:
+def _refuse(faults: Mapping[str, Fault], action: str) -> None:
     for kind, fault in faults.items():
         if kind == "error":
             raise ApiError(fault.code, fault.message)
+        if kind == "throttled" and action in THROTTLED:
+            raise ApiError(THROTTLED[action], "The simulated fault throttled.")
         if kind in REFUSALS:
             raise ApiError(REFUSALS[kind], f"The simulated fault {kind}.")
 

@@ -8,7 +8,7 @@ import ipaddress
 import random
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Final, Literal
@@ -21,6 +21,19 @@ INSTANCE_ID: Final = re.compile(r"hai-[a-z0-9]{5,10}")
 BEIJING: Final = timezone(timedelta(hours=8))
 
 State = Literal["PENDING", "LAUNCH_FAILED", "RUNNING", "ARREARS", "TERMINATING", "TERMINATED"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """One log that a topic has taken."""
+
+    region: str
+    topic: str
+    time_ms: int
+    contents: Mapping[str, str]
+    filename: str
+    source: str
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,8 @@ class World:
         self.instances: dict[str, SimInstance] = {}
         #: ClientToken by (secret id, region, token): the order's fingerprint and the ids it gave.
         self.tokens: dict[tuple[str, str, str], tuple[object, tuple[str, ...]]] = {}
+        #: What the log service has taken, in the order of arrival.
+        self.logs: list[StoredLog] = []
         self._addresses = Addresses(config.addresses)
         self._random = random.Random(0)  # noqa: S311 - ids of a simulator, the same in every run
 
