@@ -138,3 +138,26 @@ def test_the_admin_token_is_a_component_away_and_opens_one_secret_to_the_operato
     bound = next(o for o in objects if o["kind"] == "RoleBinding" and o["metadata"]["name"].endswith("admin-token"))
     assert bound["roleRef"]["name"] == role["metadata"]["name"]
     assert bound["subjects"] == [{"kind": "ServiceAccount", "name": "haipool-operator", "namespace": "haipool-system"}]
+
+
+def test_shipping_to_cls_is_a_component_away_in_a_container_of_its_own(
+    root: Path, render: Callable[[Path], list[Object]], tmp_path: Path
+) -> None:
+    shutil.copytree(root / "manifests", tmp_path / "manifests")
+    path = tmp_path / "manifests/pools/default/kustomization.yaml"
+    path.write_text(path.read_text().replace("components:\n", "components:\n  - ../../cls\n"))
+
+    objects = render(path.parent)
+
+    for item in objects:
+        checked(item)
+    pod = next(o for o in objects if o["kind"] == "StatefulSet")["spec"]["template"]["spec"]
+    (dispatcher,), (shipper,) = pod["containers"], pod["initContainers"]
+    assert shipper["restartPolicy"] == "Always"
+    assert shipper["image"] == dispatcher["image"] == f"haipool:{__version__}"
+    logs = [next(m for m in c["volumeMounts"] if m["mountPath"] == "/logs") for c in (dispatcher, shipper)]
+    assert logs[0] == logs[1]
+    assert not any("TENCENTCLOUD" in e["name"] for e in dispatcher.get("env", []))
+    options = shipper["args"][1:]
+    assert {o.partition("=")[0] for o in options} == {"--logs", "--region", "--topic", "--pod"}
+    assert {f"$({e['name']})" for e in shipper["env"]} >= {o.partition("=")[2] for o in options[1:]}
