@@ -7,7 +7,9 @@ from msgspec import Meta, field
 from controller.api.catalog import Bundle, Region
 from controller.api.model import ConditionModel, Metadata, Model, Rule
 from controller.api.names import ORPHANED_ANNOTATION, PROTECT_ANNOTATION
+from controller.api.optimization import OptimizationStatus
 from controller.api.server import SystemDisk
+from controller.api.traffic import InstanceTraffic
 
 Phase = Literal["Launching", "Deploying", "Ready", "Unhealthy", "Draining", "Terminating"]
 
@@ -64,7 +66,10 @@ class GpuInstanceStatus(Model, frozen=True, kw_only=True):
     terminate_requested_at: str | None = None
     ended_at: Annotated[str, Meta(description="Time at which the cloud no longer had it; billing ended.")] | None = None
     failures: Annotated[int, Meta(description="Failed health probes in a row.")] = 0
-    traffic_used_gb: Annotated[float, Meta(description="GB of this month.")] = field(default=0.0, name="trafficUsedGB")
+    traffic: InstanceTraffic = field(default_factory=InstanceTraffic)
+    network_in_mbps: Annotated[float, Meta(description="Mbit/s into it as Cloud Monitor last told.")] | None = None
+    network_out_mbps: Annotated[float, Meta(description="Mbit/s out of it as Cloud Monitor last told.")] | None = None
+    optimization: OptimizationStatus = field(default_factory=OptimizationStatus)
     message: str = ""
     conditions: tuple[ConditionModel, ...] = ()
 

@@ -52,6 +52,8 @@ class Condition:
     NO_LEAKS: Final = "NoLeaks"
     OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
     DRAINED: Final = "Drained"
+    #: Of a GpuInstance: its settings are those that the traffic level asks for.
+    TRAFFIC_OPTIMIZED: Final = "TrafficOptimized"
 
 
 def instance_name(*, cluster_uid: str, pool_uid: str, instance_uid: str, bundle: str) -> str:

@@ -99,6 +99,18 @@ class NetworkUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class BandwidthPoint:
+    """The newest public bandwidth of one instance in one direction."""
+
+    instance_id: str
+    #: Seen from the instance: `Out` is what it sends.
+    direction: Literal["In", "Out"]
+    #: Mbit/s.
+    mbps: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CpuPoint:
     """The newest CPU figure of one instance."""
 
@@ -183,6 +195,13 @@ class Cloud(Protocol):
 
     async def cpu_percent(self, region: str, instance_ids: Sequence[str], *, metric: str) -> tuple[CpuPoint, ...]:
         """The newest CPU point of each instance; an instance without data is absent."""
+
+    async def bandwidth(self, region: str, instance_ids: Sequence[str]) -> tuple[BandwidthPoint, ...]:
+        """The newest bandwidth point of each instance and direction.
+
+        Instances without data are absent; nothing comes back, and nothing is asked, where the cloud publishes no such
+        metric.
+        """
 
     async def close(self) -> None:
         """Stop the adapter's threads and connections."""

@@ -19,6 +19,7 @@ from controller.operator.metrics import OperatorMetrics
 from controller.operator.objects import Objects
 from controller.operator.scrape import Scraper
 from controller.operator.store import Store
+from controller.operator.trafficwatch import TrafficWatch
 from controller.scaling.demand import DemandMeter
 from controller.scaling.replicas import Scrape
 from controller.scaling.snapshot import Memory
@@ -54,7 +55,6 @@ class PoolMemory:
     scrape: Scrape = field(default_factory=Scrape)
     #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
     failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
-    traffic_checked_at: float = 0.0
     #: This process has written to the pool's journal.
     journaled: bool = False
     demand: DemandMeter = field(default_factory=DemandMeter)
@@ -62,6 +62,17 @@ class PoolMemory:
     seen: int = 0
     #: The last launch whose GpuInstance this process has written.
     settled: int = 0
+
+
+@dataclass(slots=True)
+class HookMemory:
+    """What is remembered of a server's hooks between two tries."""
+
+    failures: int = 0
+    #: Clock seconds before which nothing is tried again.
+    retry_at: float = 0.0
+    #: What was to be reached by the last try; another goal is tried at once.
+    goal: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +86,7 @@ class InstanceMemory:
     throttled: int = 0
     #: This process has asked for its destruction, and the cloud has accepted.
     asked: bool = False
+    hooks: HookMemory = field(default_factory=HookMemory)
 
 
 def _nobody(_key: str) -> None:
@@ -96,6 +108,7 @@ class Context:
     cpu: CpuMonitor
     scraper: Scraper
     metrics: OperatorMetrics
+    traffic: TrafficWatch
     probes: aiohttp.ClientSession
     clock: Callable[[], float] = time.time
     blocks: Blocks = field(default_factory=Blocks)

@@ -6,6 +6,7 @@ from types import TracebackType
 
 from controller.cloud.contract import (
     Application,
+    BandwidthPoint,
     Cloud,
     CloudInstance,
     CpuPoint,
@@ -106,6 +107,11 @@ class InstrumentedCloud:
         """See `Cloud.cpu_percent`."""
         with self._call("cpu_percent"):
             return await self._cloud.cpu_percent(region, instance_ids, metric=metric)
+
+    async def bandwidth(self, region: str, instance_ids: Sequence[str]) -> tuple[BandwidthPoint, ...]:
+        """See `Cloud.bandwidth`."""
+        with self._call("bandwidth"):
+            return await self._cloud.bandwidth(region, instance_ids)
 
     async def close(self) -> None:
         """See `Cloud.close`."""

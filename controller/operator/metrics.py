@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from controller.api.gpupool import GpuPool
 from controller.api.spend import Spend
+from controller.operator.trafficmetrics import TrafficMetrics
 from controller.scaling.plan import Plan
 from controller.scaling.snapshot import ServerView
 
@@ -35,7 +36,7 @@ class OperatorMetrics:
         self.spend_month = Gauge(
             "haipool_pool_month_cny", "Cost of this month, Beijing time.", _POOL, registry=registry
         )
-        self.traffic = Gauge("haipool_pool_traffic_month_gigabytes", "Traffic of this month.", _POOL, registry=registry)
+        self.traffic = TrafficMetrics(registry)
         self.decisions = Counter(
             "haipool_decisions_total", "Decisions by what and why.", [*_POOL, "action", "reason"], registry=registry
         )
@@ -115,6 +116,6 @@ class OperatorMetrics:
             self.spend_rate,
             self.spend_today,
             self.spend_month,
-            self.traffic,
+            *self.traffic.gauges,
         ):
             gauge.remove_by_labels({"namespace": namespace, "pool": name})

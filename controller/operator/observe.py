@@ -12,6 +12,7 @@ from controller.operator.context import Context, PoolMemory
 from controller.operator.leaks import strays, unaudited
 from controller.scaling.replicas import agreed_dead, drained, signals, tasks
 from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Signal, Snapshot
+from controller.scaling.usage import used_this_month
 
 #: How long purchases wait for a new preset to be verified.
 VERIFY_SECONDS: Final = 60.0
@@ -65,7 +66,7 @@ def server_view(pool: GpuPool, instance: GpuInstance, memory: PoolMemory, *, now
         state=state,
         created_at=unix(instance.metadata.creation_timestamp) or now,
         ready_at=unix(status.ready_at),
-        traffic_gb=status.traffic_used_gb,
+        traffic_gb=used_this_month(status.traffic, now=now),
         in_flight=tasks(memory.scrape, name),
         slots=kind.concurrency if kind else 1,
         speed=kind.speed if kind else 1.0,

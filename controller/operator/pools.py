@@ -9,7 +9,6 @@ from controller.operator.context import Context
 from controller.operator.fence import catch_up
 from controller.operator.observe import observe
 from controller.operator.poolstatus import write_down
-from controller.operator.traffic import measure_traffic
 from controller.scaling.plan import plan
 from controller.scaling.snapshot import Memory
 
@@ -33,9 +32,11 @@ async def reconcile(ctx: Context, key: str) -> float | None:
             timely = await apply(ctx, key, decided.actions)
     await write_down(ctx, key, snapshot, decided)
     await _release(ctx, key)
-    await measure_traffic(ctx, key)
     pool = ctx.store.pools.get(key)
-    return None if pool is None else _pause(pool, timely=timely)
+    if pool is None:
+        return None
+    ctx.traffic.look(pool)
+    return _pause(pool, timely=timely)
 
 
 def _pause(pool: GpuPool, *, timely: bool) -> float:

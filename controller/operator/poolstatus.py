@@ -13,16 +13,18 @@ from controller.operator.context import Context
 from controller.operator.fence import settled
 from controller.operator.leaks import leak_condition
 from controller.operator.objects import changed, merge_conditions
+from controller.operator.traffic import pool_traffic
 from controller.scaling.account import account
-from controller.scaling.conditions import condition, pool_conditions
+from controller.scaling.conditions import pool_conditions
 from controller.scaling.journal import IDLE_ACTIONS, Journal, remember, started
-from controller.scaling.ledger import Bill, book, traffic
+from controller.scaling.ledger import Bill, book
 from controller.scaling.plan import Plan
 from controller.scaling.snapshot import ServerState, Snapshot
 from controller.scaling.triggers import firing
+from controller.scaling.usage import used_this_month
 
 
-def bill(instance: GpuInstance) -> Bill | None:
+def bill(instance: GpuInstance, *, now: float) -> Bill | None:
     """The billed life of an instance; None while, or if, nothing was bought."""
     start = unix(instance.status.launched_at)
     if start is None:
@@ -32,7 +34,7 @@ def bill(instance: GpuInstance) -> Bill | None:
         price_per_hour=instance.spec.price_per_hour,
         start=start,
         end=unix(instance.status.ended_at),
-        traffic_gb=instance.status.traffic_used_gb,
+        traffic_gb=used_this_month(instance.status.traffic, now=now),
     )
 
 
@@ -43,10 +45,10 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         return
     now = ctx.clock()
     instances = ctx.store.instances_of(pool)
-    bills = [b for i in instances if (b := bill(i)) is not None]
+    bills = [b for i in instances if (b := bill(i, now=now)) is not None]
     spend = book(pool.status.spend, bills, now=now)
-    used = traffic(pool.status.traffic, bills, pool.status.spend.booked, pool.spec.traffic.thresholds_gb, now=now)
-    conditions = [*pool_conditions(snapshot, decided, now=now), _traffic_condition(used.level, used.used_gb)]
+    traffic, about_traffic = pool_traffic(ctx.traffic, pool, instances, now=now)
+    conditions = [*pool_conditions(snapshot, decided, now=now), about_traffic]
     conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
     await _announce(ctx, pool, conditions)
     fields: dict[str, Any] = {
@@ -56,7 +58,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         "lastDecision": write_over(account(snapshot, decided, now=now)),
         "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
         "spend": write(spend),
-        "traffic": {**write(used), "checkedAt": _checked(ctx, pool)},
+        "traffic": write(traffic),
         "conditions": merge_conditions(
             pool.status.conditions, conditions, generation=pool.metadata.generation, now=now
         ),
@@ -65,12 +67,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     }
     await ctx.objects.pool_status(pool, changed(pool.status, fields))
     ctx.metrics.decided(pool, decided, snapshot.servers, spend)
-    ctx.metrics.traffic.labels(pool.metadata.namespace, pool.metadata.name).set(used.used_gb)
-
-
-def _checked(ctx: Context, pool: GpuPool) -> str | None:
-    at = ctx.pool_memory(pool.metadata.uid).traffic_checked_at
-    return rfc3339(at) if at else pool.status.traffic.checked_at
+    ctx.metrics.traffic.told(pool, traffic, instances)
 
 
 def _counts(snapshot: Snapshot, decided: Plan) -> dict[str, Any]:
@@ -135,15 +132,6 @@ def _journal(ctx: Context, pool: GpuPool, snapshot: Snapshot, decided: Plan, spe
 
 def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in fields.items() if v is not None}
-
-
-def _traffic_condition(level: str, used_gb: float) -> Any:
-    message = f"{used_gb:.1f} GB this month"
-    if level in ("Normal", "Optimize"):
-        return condition(Condition.TRAFFIC_WITHIN_QUOTA, "True", level, message)
-    return condition(
-        Condition.TRAFFIC_WITHIN_QUOTA, "False", level, f"{message}; the free quota ends at 500 GB per server"
-    )
 
 
 async def _announce(ctx: Context, pool: GpuPool, conditions: list[Any]) -> None:

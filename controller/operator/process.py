@@ -31,6 +31,7 @@ from controller.operator.presets import Presets
 from controller.operator.scrape import Scraper
 from controller.operator.store import Shelf, Store
 from controller.operator.tokens import Tokens
+from controller.operator.trafficwatch import TrafficWatch
 from controller.operator.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -90,17 +91,19 @@ class Operator:
         metrics = OperatorMetrics(registry)
         measured = InstrumentedCloud(cloud, metrics)
         store = Store()
+        objects = Objects(kube, store)
         ctx = Context(
             settings=settings,
             cluster_uid=await cluster_identity(kube),
             store=store,
-            objects=Objects(kube, store),
+            objects=objects,
             events=Recorder(kube, time.time),
             cloud=measured,
             view=CloudView(measured, time.time, settings.cloud_interval),
             cpu=CpuMonitor(measured, time.time),
             scraper=Scraper(time.time, settings.dispatcher_url, Tokens(kube, time.time)),
             metrics=metrics,
+            traffic=TrafficWatch(measured, store, objects, time.time),
             probes=aiohttp.ClientSession(),
         )
         try:
@@ -212,6 +215,7 @@ class Operator:
         if held and self._lease is not None:
             await self._lease.release()
         await self.ctx.cpu.close()
+        await self.ctx.traffic.close()
         await self.ctx.scraper.close()
         await self.ctx.probes.close()
         await self.ctx.cloud.close()

@@ -1,41 +1,39 @@
-"""The free traffic quota of every instance, read every `traffic.intervalSeconds` (600)."""
+"""The traffic of a pool as its status and its condition tell it, added up from its instances' statuses."""
 
-import logging
-from collections import defaultdict
+from collections.abc import Iterable
+
+from msgspec.structs import replace
 
 from controller.api.gpuinstance import GpuInstance
-from controller.cloud.errors import CloudError
-from controller.operator.context import Context
-
-logger = logging.getLogger(__name__)
-
-
-async def measure_traffic(ctx: Context, key: str) -> None:
-    """Read the usage of the pool's instances if it is time; what cannot be read keeps its last figure."""
-    pool = ctx.store.pools.get(key)
-    if pool is None:
-        return
-    memory = ctx.pool_memory(pool.metadata.uid)
-    now = ctx.clock()
-    if now - memory.traffic_checked_at < pool.spec.traffic.interval_seconds:
-        return
-    by_region: defaultdict[str, dict[str, GpuInstance]] = defaultdict(dict)
-    for instance in ctx.store.instances_of(pool):
-        if instance.status.running_at and not instance.status.ended_at:
-            by_region[instance.spec.region][instance.status.instance_id] = instance
-    memory.traffic_checked_at = now
-    for region, instances in by_region.items():
-        await _measure(ctx, region, instances)
+from controller.api.gpupool import GpuPool
+from controller.api.model import ConditionModel
+from controller.api.times import rfc3339
+from controller.api.traffic import TrafficStatus
+from controller.operator.trafficwatch import TrafficWatch
+from controller.scaling.quota import Share, month_to_date, quota_condition
+from controller.scaling.usage import used_this_month
 
 
-async def _measure(ctx: Context, region: str, instances: dict[str, GpuInstance]) -> None:
-    try:
-        usages = await ctx.cloud.network_usage(region, sorted(instances))
-    except CloudError as error:
-        logger.warning("traffic of %d instances in %s could not be read: %s", len(instances), region, error)
-        return
-    for usage in usages:
-        instance = instances.get(usage.instance_id)
-        used = round(usage.used_gb, 6)
-        if instance is not None and used != instance.status.traffic_used_gb:
-            await ctx.objects.instance_status(instance, {"trafficUsedGB": used})
+def shares(instances: Iterable[GpuInstance], *, now: float) -> list[Share]:
+    """What each instance has used this month."""
+    return [
+        Share(
+            name=i.metadata.name,
+            uid=i.metadata.uid,
+            used_gb=used_this_month(i.status.traffic, now=now),
+            ended=i.status.ended_at is not None,
+            optimized=i.status.optimization.level != "Normal" and i.status.optimization.applied_at is not None,
+        )
+        for i in instances
+    ]
+
+
+def pool_traffic(
+    watch: TrafficWatch, pool: GpuPool, instances: Iterable[GpuInstance], *, now: float
+) -> tuple[TrafficStatus, ConditionModel]:
+    """`status.traffic` and `TrafficWithinQuota` as they should stand now."""
+    status, spec = pool.status, pool.spec.traffic
+    traffic = month_to_date(status.traffic, shares(instances, now=now), status.spend.booked, spec, now=now)
+    checked = watch.checked_at(pool)
+    told = quota_condition(traffic, spec, reads=watch.reads(pool), checked_at=checked, now=now)
+    return replace(traffic, checked_at=None if checked is None else rfc3339(checked)), told

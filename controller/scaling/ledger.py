@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from controller.api.spend import Spend
-from controller.api.traffic import Thresholds, TrafficStatus
 from controller.scaling.readings import (
     beijing_day,
     beijing_month,
@@ -74,37 +73,3 @@ def book(spend: Spend, bills: Iterable[Bill], *, now: float) -> Spend:
 
 def _cost(bill: Bill, *, now: float, since: float) -> float:
     return cost(bill.price_per_hour, start=bill.start, end=now if bill.end is None else bill.end, since=since)
-
-
-def traffic(
-    status: TrafficStatus, bills: Iterable[Bill], booked: Iterable[str], thresholds: Thresholds, *, now: float
-) -> TrafficStatus:
-    """Month-to-date traffic of the pool, destroyed instances included.
-
-    Args:
-        status: as last written.
-        bills: every instance whose object still exists.
-        booked: UIDs whose traffic is already in `ended_gb`.
-        thresholds: GB at which the levels begin.
-        now: Unix seconds.
-    """
-    bills = list(bills)
-    month = beijing_month(now)
-    ended = status.ended_gb if status.month == month else 0.0
-    known = set(booked)
-    ended += sum(b.traffic_gb for b in bills if b.end is not None and b.uid not in known)
-    used = ended + sum(b.traffic_gb for b in bills if b.end is None)
-    return replace(status, month=month, ended_gb=round(ended, 6), used_gb=round(used, 6), level=level(used, thresholds))
-
-
-def level(used_gb: float, thresholds: Thresholds) -> str:
-    """The traffic level that a month-to-date figure has reached."""
-    for name, at in (
-        ("Emergency", thresholds.emergency),
-        ("Critical", thresholds.critical),
-        ("Warning", thresholds.warning),
-        ("Optimize", thresholds.optimize),
-    ):
-        if used_gb >= at:
-            return name
-    return "Normal"

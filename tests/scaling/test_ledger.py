@@ -1,4 +1,4 @@
-"""Money and traffic: derived from times and prices, booked once, turned over at midnight in Beijing."""
+"""Money: derived from times and prices, booked once, turned over at midnight in Beijing."""
 
 from datetime import UTC, datetime
 
@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.api.spend import Spend
-from controller.api.traffic import Thresholds, TrafficStatus
-from controller.scaling.ledger import Bill, book, level, traffic
+from controller.scaling.ledger import Bill, book
 from controller.scaling.readings import start_of_beijing_day
 
 #: 2026-01-15 12:00 in Beijing; the day began 12 hours before.
@@ -17,8 +16,8 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 
 
-def bill(uid: str = "a", start: float = NOON, end: float | None = None, price: float = 2.0, gb: float = 0.0) -> Bill:
-    return Bill(uid, price, start, end, gb)
+def bill(uid: str = "a", start: float = NOON, end: float | None = None, price: float = 2.0) -> Bill:
+    return Bill(uid, price, start, end, 0.0)
 
 
 def test_a_running_server_costs_its_price_times_its_time() -> None:
@@ -91,33 +90,3 @@ def test_how_often_one_looks_changes_nothing(lives: list[tuple[float, float, flo
     assert spend.today == pytest.approx(whole.today, abs=1e-4)
     assert spend.today <= spend.per_hour * DAY / HOUR + spend.ended_today + 1e-4
     assert spend.day == datetime.fromtimestamp(start_of_beijing_day(now) + 8 * HOUR, UTC).strftime("%Y-%m-%d")
-
-
-def test_traffic_of_the_month_includes_destroyed_servers_once() -> None:
-    bills = [bill("live", gb=10.0), bill("gone", end=NOON, gb=5.0)]
-    first = traffic(TrafficStatus(), bills, (), Thresholds(), now=NOON)
-    assert (first.used_gb, first.ended_gb, first.month) == (15.0, 5.0, "2026-01")
-    again = traffic(first, bills, ("gone",), Thresholds(), now=NOON + 10)
-    assert again.used_gb == 15.0
-    released = traffic(again, bills[:1], (), Thresholds(), now=NOON + 20)
-    assert released.used_gb == 15.0
-
-
-def test_a_new_month_forgets_the_traffic_of_the_destroyed() -> None:
-    old = TrafficStatus(month="2025-12", used_gb=480.0, ended_gb=470.0, level="Emergency")
-    new = traffic(old, [bill("live", gb=1.0)], (), Thresholds(), now=NOON)
-    assert (new.used_gb, new.ended_gb, new.level) == (1.0, 0.0, "Normal")
-
-
-@pytest.mark.parametrize(
-    ("used", "name"),
-    [
-        (0.0, "Normal"), (299.99, "Normal"),
-        (300.0, "Optimize"), (399.99, "Optimize"),
-        (400.0, "Warning"), (449.99, "Warning"),
-        (450.0, "Critical"), (479.99, "Critical"),
-        (480.0, "Emergency"), (5000.0, "Emergency"),
-    ],
-)  # fmt: skip
-def test_levels_begin_at_their_thresholds(used: float, name: str) -> None:
-    assert level(used, Thresholds()) == name

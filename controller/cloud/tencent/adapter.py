@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from controller.cloud.contract import (
     Application,
+    BandwidthPoint,
     Cloud,
     CloudInstance,
     CpuPoint,
@@ -32,7 +33,7 @@ from controller.cloud.errors import (
     UnavailableError,
     UnclearError,
 )
-from controller.cloud.tencent import cpumetric, wire
+from controller.cloud.tencent import cpumetric, monitormetric, netmetric, wire
 from controller.cloud.tencent.paging import PAGE_SIZE, Filters, Page, read_instances, walk
 from controller.cloud.tencent.ratelimit import RateLimiter
 from controller.cloud.tencent.settings import Settings
@@ -50,6 +51,8 @@ BACKOFF_MAX_S: Final = 4.0
 MAX_NAME: Final = 128
 #: The API takes at most this many ids at once.
 MAX_IDS: Final = 100
+#: Seconds after which metrics that were not found are looked for again.
+DISCOVERY_S: Final = 3600.0
 POSTPAID: Final = "POSTPAID_BY_HOUR"
 
 
@@ -73,7 +76,9 @@ class TencentCloud:
         self._transport = Transport(settings, limiter=limiter)
         self._backoff = wait_random_exponential(multiplier=backoff_first_s, max=BACKOFF_MAX_S)
         self._clock = clock
-        self._cpu: dict[str, cpumetric.CpuMetric] = {}
+        self._cpu: dict[str, monitormetric.Metric] = {}
+        self._bandwidth: tuple[netmetric.BandwidthMetric, ...] = ()
+        self._bandwidth_sought = 0.0
 
     async def available_regions(self) -> frozenset[str]:
         """Regions whose state is AVAILABLE."""
@@ -202,11 +207,31 @@ class TencentCloud:
         self._cpu[metric] = chosen
 
         async def ask(batch: Sequence[str]) -> list[CpuPoint]:
-            params = cpumetric.request(chosen, batch, datetime.fromtimestamp(self._clock(), UTC))
+            params = monitormetric.request(chosen, batch, datetime.fromtimestamp(self._clock(), UTC))
             answer = await self._read("monitor", region, "GetMonitorData", params, wire.GetMonitorData)
             return cpumetric.newest_points(answer.data_points or [], chosen)
 
-        return tuple(await _in_batches(instance_ids, cpumetric.MONITOR_BATCH, _halving(ask, _refused_by_monitor)))
+        return tuple(await _in_batches(instance_ids, monitormetric.MONITOR_BATCH, _halving(ask, _refused_by_monitor)))
+
+    async def bandwidth(self, region: str, instance_ids: Sequence[str]) -> tuple[BandwidthPoint, ...]:
+        """See `Cloud.bandwidth`. Which metrics there are is looked up once an hour while none is found."""
+        if not instance_ids:
+            return ()
+        if not self._bandwidth and self._clock() - self._bandwidth_sought >= DISCOVERY_S:
+            self._bandwidth = netmetric.choose(await self._base_metrics())
+            self._bandwidth_sought = self._clock()
+        points = [await self._bandwidth_points(region, instance_ids, metric) for metric in self._bandwidth]
+        return tuple(point for of_one in points for point in of_one)
+
+    async def _bandwidth_points(
+        self, region: str, instance_ids: Sequence[str], chosen: netmetric.BandwidthMetric
+    ) -> list[BandwidthPoint]:
+        async def ask(batch: Sequence[str]) -> list[BandwidthPoint]:
+            params = monitormetric.request(chosen.metric, batch, datetime.fromtimestamp(self._clock(), UTC))
+            answer = await self._read("monitor", region, "GetMonitorData", params, wire.GetMonitorData)
+            return netmetric.newest_points(answer.data_points or [], chosen)
+
+        return await _in_batches(instance_ids, monitormetric.MONITOR_BATCH, _halving(ask, _refused_by_monitor))
 
     async def close(self) -> None:
         """See `Cloud.close`. Waits for calls on the wire, at most one call's time-out."""
@@ -225,7 +250,7 @@ class TencentCloud:
         return list(done.found.values())
 
     async def _base_metrics(self) -> list[wire.MetricFields]:
-        params = {"Namespace": cpumetric.NAMESPACE}
+        params = {"Namespace": monitormetric.NAMESPACE}
         region = self._settings.home_region
         try:
             answer = await self._read("monitor", region, "DescribeBaseMetrics", params, wire.DescribeBaseMetrics)

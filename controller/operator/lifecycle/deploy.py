@@ -8,6 +8,7 @@ from controller.api.names import Condition
 from controller.api.server import Server
 from controller.api.times import rfc3339, unix
 from controller.cloud.contract import CloudInstance
+from controller.operator.lifecycle.optimize import before_ready
 from controller.operator.lifecycle.probe import healthy, warm_up
 from controller.operator.lifecycle.services import Services
 from controller.operator.lifecycle.vanish import vanished
@@ -58,6 +59,7 @@ async def _probe(services: Services, instance: GpuInstance, server: Server, addr
     if problem:
         await services.write(instance, condition(Condition.SERVING, "False", "NotYet", problem), message=problem)
         return _pause(services)
+    instance = await before_ready(services, instance, address)
     return await _ready(services, instance, address)
 
 

@@ -6,6 +6,7 @@ from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPoolSpec
 from controller.api.names import Condition
 from controller.api.times import rfc3339, unix
+from controller.operator.lifecycle.optimize import doubt, optimize
 from controller.operator.lifecycle.probe import healthy
 from controller.operator.lifecycle.services import Services
 from controller.operator.lifecycle.vanish import vanished
@@ -23,7 +24,12 @@ async def serve(services: Services, instance: GpuInstance) -> float:
     if await vanished(services, instance, seen):
         return await _gone(services, instance)
     instance = await follow_drain(services, instance)
+    was_down = instance.status.phase == "Unhealthy"
     instance = await _probe(services, instance, spec)
+    if instance.status.phase == "Ready":
+        if was_down:
+            instance = await doubt(services, instance)
+        instance = await optimize(services, instance, instance.status.address)
     if instance.spec.drain:
         await note_drained(services, instance, spec)
         return min(DRAIN_LOOK_SECONDS, spec.server.probe_interval_seconds)

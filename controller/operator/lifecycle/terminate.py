@@ -59,6 +59,7 @@ def _address_free(services: Services, instance: GpuInstance) -> bool:
 async def _destroy(services: Services, instance: GpuInstance) -> float | None:
     ctx, requested = services.ctx, unix(instance.status.terminate_requested_at)
     if requested is None:
+        await ctx.traffic.last_reading(instance)
         requested = ctx.clock()
         at = rfc3339(requested)
         instance = await services.write(instance, terminateRequestedAt=at, message="asking for destruction")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.cloud.tencent import cpumetric
+from controller.cloud.tencent import cpumetric, monitormetric
 from controller.cloud.tencent.wire import DataPoint, DescribeBaseMetrics, MetricFields, read
 
 NOW = datetime(2025, 6, 1, 12, 0, 0, tzinfo=UTC)
@@ -38,7 +38,7 @@ def metrics(*fields: dict[str, Any]) -> list[MetricFields]:
 )
 def test_cpu_usage_is_recognised_by_name_or_meaning(fields: dict[str, Any]) -> None:
     chosen = cpumetric.choose(metrics(metric("GpuUtil"), metric("MemUsage"), fields))
-    assert chosen == cpumetric.CpuMetric(fields["MetricName"], "InstanceId", 60)
+    assert chosen == monitormetric.Metric(fields["MetricName"], "InstanceId", 60)
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_the_period_is_a_minute_or_the_next_longer(offered: list[int] | None, pe
 
 
 def test_the_question_ends_in_the_past_and_keeps_the_dimension_as_spelled() -> None:
-    chosen = cpumetric.CpuMetric("CpuUsage", "instanceid", 60)
-    asked = cpumetric.request(chosen, ["hai-a"], NOW)
+    chosen = monitormetric.Metric("CpuUsage", "instanceid", 60)
+    asked = monitormetric.request(chosen, ["hai-a"], NOW)
     assert asked["EndTime"] == "2025-06-01T11:58:30+00:00"
     assert asked["StartTime"] == "2025-06-01T11:48:30+00:00"
     assert asked["Instances"] == [{"Dimensions": [{"Name": "instanceid", "Value": "hai-a"}]}]
 
 
 def test_the_newest_real_value_counts_whatever_the_order() -> None:
-    chosen = cpumetric.CpuMetric("CpuUsage", "InstanceId", 60)
+    chosen = monitormetric.Metric("CpuUsage", "InstanceId", 60)
 
     def series(name: str, stamps: list[float] | None, values: list[float | None] | None) -> dict[str, Any]:
         return {"Dimensions": [{"Name": "InstanceId", "Value": name}], "Timestamps": stamps, "Values": values}
