@@ -66,6 +66,8 @@ async def optimize(
         except HookError as error:
             memory.failures += 1
             memory.retry_at = services.ctx.clock() + retry_pause(memory.failures)
+            # As it was written down on the way: what was saved must not be lost to an older view.
+            instance = services.ctx.store.instances.get(instance.metadata.key) or instance
             return await _failed(services, instance, step, str(error))
     return instance
 

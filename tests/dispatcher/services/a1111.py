@@ -7,7 +7,14 @@ Kept to `modules/api/api.py` and `modules/progress.py` of that project, and to G
   functions in a thread pool, so a client that goes away stops nothing.
 * progress, interrupt and skip are about the one job of the server, whoever asked for it. Interrupting answers `{}` and
   skipping `null`, also when nothing runs; an interrupted job answers with 200 and the image as far as it is.
-* POST options takes any of the settings and answers `null`; an unknown checkpoint is an error of status 500.
+* GET options shows whole numbers as floats (its model maps `int` to `float`). POST options takes any of the settings,
+  one after the other, saves them and answers `null`. It keeps what it had, and answers `null` all the same, for a
+  setting that the API may not change; an unknown checkpoint, an unknown setting and a frozen one are errors of status
+  500.
+* Images are encoded after the lock is released and after `override_settings` were put back: by the server's own
+  `samples_format` (png, jpg, jpeg, webp; others are an error of status 500) and `jpeg_quality`, which WebP uses too.
+  Their parameters stand in a tEXt chunk of a PNG, and in Exif's UserComment of the others. Pillow takes no quality for
+  JPEG that is not an int.
 * The page: `POST /run/predict` for what Gradio does not queue, a WebSocket `/queue/join` for what it queues
   (send_hash, send_data, process_starts, process_completed), `POST /internal/progress` for its progress bar, assets
   under `/file=`.
@@ -21,9 +28,11 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.dispatcher.services.gpu import Gpu, png
+from tests.dispatcher.services.gpu import Gpu, jpeg, png, webp
 
 MODELS = ("v1-5-pruned-emaonly.safetensors [6ce0161689]", "sd_xl_base_1.0.safetensors [31e35c80fc]")
+SETTINGS: dict[str, Any] = {"samples_format": "png", "jpeg_quality": 80, "webp_lossless": False,
+                            "img_downscale_threshold": 4.0, "sd_model_checkpoint": MODELS[0]}  # fmt: skip
 DEFAULTS: dict[str, Any] = {"prompt": "", "negative_prompt": "", "steps": 4, "width": 512, "height": 512,
                             "batch_size": 1, "seed": -1, "override_settings": {}}  # fmt: skip
 
@@ -44,7 +53,10 @@ class A1111:
 
     name: str = "webui"
     gpu: Gpu = field(default_factory=Gpu)
-    options: dict[str, Any] = field(default_factory=lambda: {"samples_format": "png", "sd_model_checkpoint": MODELS[0]})
+    options: dict[str, Any] = field(default_factory=SETTINGS.copy)
+    #: Settings that cannot be changed: by --freeze-specific-settings, and silently.
+    frozen: set[str] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
     job: Job | None = None
     #: Prompts in the order in which work on them began.
     began: list[str] = field(default_factory=list)
@@ -83,27 +95,47 @@ class A1111:
         wanted = DEFAULTS | await request.json()
         if request.path.endswith("img2img") and not wanted.get("init_images"):
             return _error(404, "HTTPException", "Init image not found")
-        return web.json_response(await self._generate(wanted))
+        try:
+            return web.json_response(await self._generate(wanted))
+        except ValueError as error:
+            return _error(500, type(error).__name__, str(error))
 
     async def _generate(self, wanted: dict[str, Any]) -> dict[str, Any]:
         async with self._lock:
             self.job = job = Job(wanted["prompt"], wanted["steps"])
+            stored = {name: self.options[name] for name in wanted["override_settings"]}
+            self.options |= wanted["override_settings"]
             self.began.append(job.prompt)
             while job.step < job.steps and not job.interrupted:
                 await self.gpu.step()
                 job.step += 1
+            self.options |= stored
             self.job = None
         text = f"{job.prompt}\nSteps: {job.step}, Seed: {wanted['seed']}, Server: {self.name}"
-        images = [base64.b64encode(png(text)).decode() for _ in range(wanted["batch_size"])]
+        images = [self._encode(text) for _ in range(wanted["batch_size"])]
         info = json.dumps({"prompt": job.prompt, "seed": wanted["seed"], "infotexts": [text]})
         return {"images": images, "parameters": wanted, "info": info}
+
+    def _encode(self, text: str) -> str:
+        match str(self.options["samples_format"]).lower():
+            case "png":
+                image = png(text)
+            case "jpg" | "jpeg":
+                if not isinstance(self.options["jpeg_quality"], int):
+                    raise ValueError("Invalid quality setting")  # noqa: TRY004 - as Pillow does
+                image = jpeg(text)
+            case "webp":
+                image = webp(text)
+            case _:
+                raise ValueError("Invalid image format")
+        return base64.b64encode(image).decode()
 
     async def _progress(self, _: web.Request) -> web.Response:
         job = self.job
         done = job.step / job.steps if job else 0.0
         state = {"skipped": False, "interrupted": bool(job and job.interrupted), "job": job.prompt if job else "",
                  "job_count": 1 if job else 0, "sampling_step": job.step if job else 0}  # fmt: skip
-        image = base64.b64encode(png(f"preview of {job.prompt}")).decode() if job else None
+        image = self._encode(f"preview of {job.prompt}") if job else None
         return web.json_response(
             {"progress": done, "eta_relative": 0.0, "state": state, "current_image": image, "textinfo": None}
         )
@@ -119,13 +151,22 @@ class A1111:
         return web.json_response(None)
 
     async def _get_options(self, _: web.Request) -> web.Response:
-        return web.json_response(self.options)
+        def shown(value: Any) -> Any:
+            return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+        return web.json_response({name: shown(value) for name, value in self.options.items()})
 
     async def _set_options(self, request: web.Request) -> web.Response:
         changes = await request.json()
         if changes.get("sd_model_checkpoint", MODELS[0]) not in MODELS:
             return _error(500, "RuntimeError", f"model {changes['sd_model_checkpoint']!r} not found")
-        self.options.update(changes)
+        for name, value in changes.items():
+            if name not in self.options:
+                return _error(500, "KeyError", repr(name))
+            if name in self.frozen:
+                return _error(500, "AssertionError", f"not possible to set {name!r} because this setting is frozen")
+            if name not in self.hidden:
+                self.options[name] = value
         return web.json_response(None)
 
     async def _models(self, _: web.Request) -> web.Response:

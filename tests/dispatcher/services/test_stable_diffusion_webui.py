@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.dispatcher.services.a1111 import A1111, MODELS
+from tests.dispatcher.services.gpu import user_comment
 
 
 @pytest.fixture
@@ -37,6 +38,37 @@ async def test_a_script_gets_its_image_with_its_parameters(bench: Any, serve: An
     assert text_of(made).startswith("a cat\nSteps: 3, Seed: 7")
     assert made["parameters"]["prompt"] == "a cat"
     assert json.loads(made["info"])["seed"] == 7
+
+
+@pytest.mark.usefixtures("pool")
+@pytest.mark.parametrize(("form", "magic"), [("webp", b"RIFF"), ("jpg", b"\xff\xd8\xff"), ("png", b"\x89PNG")])
+async def test_images_come_in_the_format_of_the_servers_settings_and_no_task_can_choose_it(
+    bench: Any, serve: Any, form: str, magic: bytes
+) -> None:
+    await serve(A1111())
+    async with bench.client().post("/sdapi/v1/options", json={"samples_format": form}) as answer:
+        assert (answer.status, await answer.json()) == (200, None)
+    made = await txt2img(bench, "a cat", override_settings={"samples_format": "png" if form == "webp" else "webp"})
+    image = base64.b64decode(made["images"][0])
+    assert image.startswith(magic)
+    if form != "png":
+        assert user_comment(image).startswith("a cat\nSteps: 3")
+
+
+@pytest.mark.usefixtures("pool")
+async def test_a_whole_number_taken_from_its_settings_and_given_back_spoils_them(bench: Any, serve: Any) -> None:
+    """Why hooks give whole numbers back as whole numbers."""
+    await serve(A1111())
+    client = bench.client()
+    async with client.get("/sdapi/v1/options") as answer:
+        text = await answer.text()
+    assert '"jpeg_quality": 80.0' in text
+    for quality, status in (("80.0", 500), ("80", 200)):
+        body = f'{{"samples_format": "jpg", "jpeg_quality": {quality}}}'
+        async with client.post("/sdapi/v1/options", data=body) as answer:
+            assert answer.status == 200
+        async with client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}) as answer:
+            assert answer.status == status
 
 
 @pytest.mark.usefixtures("pool")
