@@ -86,7 +86,10 @@ class Sandbox:
         self.kubernetes = LocalKubernetes()
         self.fleet = Fleet(options.servers)
         self.cloud = SimulatedCloud(
-            replace(options.cloud, addresses=str(block.network)), on_running=self._on_running, on_gone=self._on_gone
+            replace(options.cloud, addresses=str(block.network)),
+            on_running=self._on_running,
+            on_gone=self._on_gone,
+            bytes_sent=self.fleet.bytes_sent,
         )
         self.children: list[Child] = []
 

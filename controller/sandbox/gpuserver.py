@@ -21,6 +21,8 @@ from controller.sandbox.png import draw
 DEFAULT_TASK_SECONDS: Final = 1.0
 #: The longest task a body may ask for; an image takes minutes at most.
 MAX_TASK_SECONDS: Final = 600.0
+#: Where the settings are, as at Stable Diffusion WebUI.
+OPTIONS_PATH: Final = "/sdapi/v1/options"
 #: Largest request body; an image to start from fits.
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 
@@ -39,6 +41,8 @@ class Counters:
     max_in_flight: int = 0
     #: Seconds for which the GPU computed.
     busy_seconds: float = 0.0
+    #: Bytes of the bodies that it has sent.
+    bytes_sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class GpuServer:
         self.bundle = bundle
         self.counters = Counters()
         self._behaviour = behaviour
+        #: As Stable Diffusion WebUI's; kept and shown, while images stay PNGs.
+        self.options: dict[str, Any] = {"samples_format": "png", "jpeg_quality": 80}
         self._gpu = asyncio.Lock()
         self._ready_at = 0.0
         self._runner: web.AppRunner | None = None
@@ -81,7 +87,10 @@ class GpuServer:
             OSError: address and port are taken.
         """
         app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.on_response_prepare.append(self._count)
         app.router.add_get("/", self._health)
+        app.router.add_get(OPTIONS_PATH, self._options)
+        app.router.add_post(OPTIONS_PATH, self._change_options)
         app.router.add_get("/metrics", self._metrics)
         for method in ("POST", "PUT", "PATCH"):
             app.router.add_route(method, "/{path:.*}", self._task)
@@ -126,6 +135,23 @@ class GpuServer:
             f"gpu_busy_seconds_total {counters.busy_seconds:.3f}",
         )
         return web.Response(text="\n".join(lines) + "\n")
+
+    async def _count(self, _request: web.Request, response: web.StreamResponse) -> None:
+        self.counters.bytes_sent += response.content_length or 0
+
+    async def _options(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.options)
+
+    async def _change_options(self, request: web.Request) -> web.Response:
+        try:
+            changes = json.loads(await request.read())
+        except ValueError as error:
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"the body is not valid JSON: {error}")
+        if not isinstance(changes, dict) or (unknown := sorted(changes.keys() - self.options.keys())):
+            said = ", ".join(unknown) if isinstance(changes, dict) else "no JSON object"
+            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"these are no settings: {said}")
+        self.options |= changes
+        return web.json_response(None)
 
     async def _task(self, request: web.Request) -> web.Response:
         if self._booting:
@@ -205,6 +231,15 @@ class Fleet:
         server = self._running.pop(instance_id, None)
         if server is not None:
             await server.stop()
+
+    def bytes_sent(self, instance_id: str) -> int:
+        """What an instance's server has sent so far, also once it is gone; 0 for one that never ran."""
+        counters = self.counters.get(instance_id)
+        return 0 if counters is None else counters.bytes_sent
+
+    def options(self, instance_id: str) -> dict[str, Any]:
+        """The settings of a server that runs."""
+        return dict(self._running[instance_id].options)
 
     async def close(self) -> None:
         """Stop them all."""

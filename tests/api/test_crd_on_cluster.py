@@ -118,6 +118,25 @@ POOL_FAULTS = {
     "half a step": ({"scaling": {"up": {"step": 1.5}}}, "spec.scaling.up.step", ""),
     "unknown step": ({"scaling": {"up": {"step": "auto"}}}, "spec.scaling.up.step", "should match '^(Auto)$'"),
     "traffic levels": ({"traffic": {"thresholdsGB": {"warning": 450}}}, "spec.traffic.thresholdsGB", "must be ordered"),
+    "a hook that restores nothing": (
+        {"traffic": {"optimization": {"hooks": {"optimize": {"onEnter": [{"path": "/low", "restore": True}]}}}}},
+        "spec.traffic.optimization.hooks.optimize.onEnter[0]",
+        "a hook with restore: true sends a JSON object by POST, PUT or PATCH",
+    ),
+    "restoring on leaving": (
+        {
+            "traffic": {
+                "optimization": {"hooks": {"critical": {"onLeave": [{"path": "/low", "body": "{}", "restore": True}]}}}
+            }
+        },
+        "spec.traffic.optimization.hooks.critical",
+        "restore belongs to a hook in onEnter",
+    ),
+    "unknown hook set": (
+        {"traffic": {"optimization": {"hooks": {"hookSet": "Gradio"}}}},
+        "spec.traffic.optimization.hooks.hookSet",
+        'Unsupported value: "Gradio"',
+    ),
     "unknown bundle": ({"gpuTypes": [{"bundle": "9XL"}]}, "spec.gpuTypes[0].bundle", 'Unsupported value: "9XL"'),
     "bundle twice": (
         {"gpuTypes": [{"bundle": "XL"}, {"bundle": "XL", "speed": 2}]},

@@ -53,7 +53,12 @@ class Rig:
             await self.fleet.stop(instance.instance_id)
 
         self.stack.push_async_callback(self.fleet.close)
-        self.cloud = SimulatedCloud(replace(config, addresses=self._addresses), on_running=running, on_gone=gone)
+        self.cloud = SimulatedCloud(
+            replace(config, addresses=self._addresses),
+            on_running=running,
+            on_gone=gone,
+            bytes_sent=self.fleet.bytes_sent,
+        )
         self.stack.push_async_callback(self.cloud.stop)
         await self.cloud.start(HOST, 0)
 

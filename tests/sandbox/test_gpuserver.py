@@ -166,3 +166,26 @@ async def test_metrics_show_the_counters(fleet: Fleet, client: aiohttp.ClientSes
         assert response.status == 200
     async with client.get("/metrics") as response:
         assert "gpu_tasks_served_total 1" in await response.text()
+
+
+async def test_its_settings_are_those_of_the_webui_and_its_bytes_are_counted(
+    fleet: Fleet, client: aiohttp.ClientSession
+) -> None:
+    await fleet.start("hai-1", "XL", ADDRESS)
+    sent = 0
+    async with client.post("/sdapi/v1/options", json={"samples_format": "webp"}) as response:
+        assert (response.status, await response.text()) == (200, "null")
+        sent += 4
+    async with client.get("/sdapi/v1/options") as response:
+        text = await response.read()
+        sent += len(text)
+    assert fleet.options("hai-1") == {"samples_format": "webp", "jpeg_quality": 80}
+    for body, status in ((b'{"sample_format": "webp"}', 422), (b"[]", 422), (b"{", 422)):
+        async with client.post("/sdapi/v1/options", data=body) as response:
+            assert response.status == status
+            sent += len(await response.read())
+    async with client.post("/sdapi/v1/txt2img", json={"prompt": "a cat"}) as response:
+        sent += len(await response.read())
+    assert fleet.bytes_sent("hai-1") == sent
+    await fleet.stop("hai-1")
+    assert (fleet.bytes_sent("hai-1"), fleet.bytes_sent("hai-2")) == (sent, 0)

@@ -48,10 +48,12 @@ class BusyBody(_Body):
 
 
 class TrafficBody(_Body):
-    """GB to count for an instance."""
+    """GB to count for an instance, or what its counter, or its quota, is from now on."""
 
     instance_id: str
-    gb: Annotated[float, msgspec.Meta(ge=0)]
+    gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    counter_gb: float | None = None
+    total_gb: float | None = None
 
 
 class MetricBody(_Body):
@@ -83,6 +85,7 @@ class Admin:
                 "operation_state": one.operation_state(now),
                 "address": one.address,
                 "created": one.created,
+                "traffic_gb": cloud.traffic(one.instance_id),
             }
             for one in cloud.instances()
             if one.state != "TERMINATED"
@@ -129,8 +132,12 @@ class Admin:
     async def traffic(self, request: web.Request) -> web.Response:
         """Count traffic."""
         body = await _read(request, TrafficBody)
+        if body.counter_gb is not None:
+            self._cloud.set_traffic(body.instance_id, body.counter_gb)
+        if body.total_gb is not None:
+            self._cloud.set_quota(body.instance_id, body.total_gb)
         self._cloud.add_traffic(body.instance_id, body.gb)
-        return _json({})
+        return _json({"used_gb": self._cloud.traffic(body.instance_id)})
 
     async def metric(self, request: web.Request) -> web.Response:
         """Set a metric."""

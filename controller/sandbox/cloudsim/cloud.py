@@ -50,6 +50,7 @@ class SimulatedCloud:
         auth_clock: POSIX seconds against which signatures are checked and requests counted.
         on_running: called when an instance is RUNNING; start its server on its address.
         on_gone: called when such an instance is gone; its address is given out again only afterwards.
+        bytes_sent: how many bytes the server of an instance has sent so far; they count as its traffic.
     """
 
     def __init__(
@@ -60,10 +61,13 @@ class SimulatedCloud:
         auth_clock: Callable[[], float] = time.time,
         on_running: Hook | None = None,
         on_gone: Hook | None = None,
+        bytes_sent: Callable[[str], int] | None = None,
     ) -> None:
         self.config = config or CloudConfig()
         self._clock = clock
         self._world = World(self.config)
+        if bytes_sent is not None:
+            self._world.bytes_sent = bytes_sent
         self._faults = Faults()
         self._gateway = Gateway(self._world, self._faults, clock=clock, auth_clock=auth_clock, settle=self._settle_now)
         self._on_running = on_running
@@ -170,6 +174,20 @@ class SimulatedCloud:
         one = self._instance(instance_id)
         self._world.traffic_used(one, self._clock())
         one.traffic_gb += gb
+
+    def set_traffic(self, instance_id: str, gb: float) -> None:
+        """Set the counter of this month: forwards, backwards, or to nothing as at the turn of the month."""
+        one = self._instance(instance_id)
+        self._world.traffic_used(one, self._clock())
+        one.traffic_gb = gb
+
+    def set_quota(self, instance_id: str, total_gb: float) -> None:
+        """Give one instance another free quota."""
+        self._instance(instance_id).quota_gb = total_gb
+
+    def traffic(self, instance_id: str) -> float:
+        """GB that an instance has used this month, to the byte of its server."""
+        return self._world.traffic_used(self._instance(instance_id), self._clock())
 
     def set_metric(self, instance_id: str, name: str, value: float, *, since: float | None = None) -> None:
         """From now on (or from `since`, POSIX seconds) the metric has this value."""

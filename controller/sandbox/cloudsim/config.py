@@ -98,6 +98,10 @@ class CloudConfig:
     free_traffic_gb: float = 500.0
     #: Traffic every running instance makes by itself, besides what the control API adds.
     traffic_gb_per_hour: float = 0.0
+    #: How long after the month's begin in Beijing the traffic counters start anew; below 0: before.
+    traffic_reset_late_s: float = 0.0
+    #: How much each byte counts that a real server behind an instance sends; a demo reaches 300 GB with a large one.
+    traffic_bytes_factor: float = 1.0
     #: The part of the disk that costs nothing, and the sample price beyond it.
     free_disk_gib: int = 80
     disk_price_per_gib_hour: float = 0.0005
@@ -107,7 +111,8 @@ class CloudConfig:
     monitor_lag_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("deploy_s", "terminate_s", "terminated_listed_s", "monitor_lag_s", "traffic_gb_per_hour"):
+        for name in ("deploy_s", "terminate_s", "terminated_listed_s", "monitor_lag_s", "traffic_gb_per_hour",
+            "traffic_bytes_factor"):  # fmt: skip
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} must be 0 or more")

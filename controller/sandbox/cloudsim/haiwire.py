@@ -160,7 +160,7 @@ def application_fields(application_id: str, one: SampleApplication) -> dict[str,
 
 def network_fields(call: Call, one: SimInstance) -> dict[str, Any]:
     """One entry of DescribeInstanceNetworkStatus."""
-    total = call.world.config.free_traffic_gb
+    total = call.world.quota(one)
     remaining = max(0.0, total - call.world.traffic_used(one, call.now))
     variant = "string_variants" in call.faults
     return {

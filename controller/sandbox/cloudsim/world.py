@@ -8,7 +8,7 @@ import ipaddress
 import random
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Final, Literal
@@ -72,6 +72,10 @@ class SimInstance:
     traffic_gb: float = 0.0
     traffic_month: float = 0.0
     traffic_counted_to: float = 0.0
+    #: Bytes of its real server that are counted.
+    traffic_bytes: int = 0
+    #: Its own quota in GB; None: the configured one.
+    quota_gb: float | None = None
     #: Values of metrics as steps: (from, value).
     metrics: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
@@ -124,6 +128,8 @@ class World:
         self.tokens: dict[tuple[str, str, str], tuple[object, tuple[str, ...]]] = {}
         #: What the log service has taken, in the order of arrival.
         self.logs: list[StoredLog] = []
+        #: Bytes that the server of an instance has sent so far.
+        self.bytes_sent: Callable[[str], int] = lambda _: 0
         self._addresses = Addresses(config.addresses)
         self._random = random.Random(0)  # noqa: S311 - ids of a simulator, the same in every run
 
@@ -198,17 +204,25 @@ class World:
             instance.address = None
 
     def traffic_used(self, instance: SimInstance, now: float) -> float:
-        """GB used this month (Beijing time); counts what the instance made since it was last asked."""
-        today = datetime.fromtimestamp(now, BEIJING)
-        month = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+        """GB used this month (Beijing time, give or take the configured delay), counted up to now."""
+        late = self.config.traffic_reset_late_s
+        today = datetime.fromtimestamp(now - late, BEIJING)
+        month = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp() + late
         if month != instance.traffic_month:
             instance.traffic_month, instance.traffic_gb = month, 0.0
         running_since = instance.running_at if instance.running_at is not None else now
         since = max(instance.traffic_counted_to, running_since, month)
         if instance.state == "RUNNING":
             instance.traffic_gb += max(0.0, now - since) / 3600 * self.config.traffic_gb_per_hour
+        sent = self.bytes_sent(instance.instance_id)
+        instance.traffic_gb += (sent - instance.traffic_bytes) * self.config.traffic_bytes_factor / 1e9
+        instance.traffic_bytes = sent
         instance.traffic_counted_to = now
         return instance.traffic_gb
+
+    def quota(self, instance: SimInstance) -> float:
+        """Free traffic of an instance, GB a month."""
+        return self.config.free_traffic_gb if instance.quota_gb is None else instance.quota_gb
 
     def _due(self, one: SimInstance) -> float | None:
         if one.state == "PENDING":

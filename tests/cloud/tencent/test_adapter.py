@@ -24,6 +24,7 @@ from controller.sandbox.cloudsim import (
     SAMPLE_APPLICATION,
     CloudConfig,
     SampleApplication,
+    SampleMetric,
     SimulatedCloud,
 )
 
@@ -313,6 +314,38 @@ class TestCpu:
             await cloud.cpu_percent(REGION, [instance_id], metric="Nonsense")
 
 
+class TestBandwidth:
+    @pytest.fixture
+    def config(self) -> CloudConfig:
+        metrics = (
+            SampleMetric("WanOuttraffic", unit="Mbps", meaning_en="Public outbound bandwidth"),
+            SampleMetric("WanIntraffic", unit="Kbps", meaning_en="Public inbound bandwidth"),
+            SampleMetric("LanOuttraffic", unit="Mbps", meaning_en="Private outbound bandwidth"),
+        )
+        return CloudConfig(metrics=metrics, calls_per_second=1000)
+
+    async def test_the_newest_point_of_each_instance_and_direction_in_mbps(
+        self, sim: SimulatedCloud, cloud: TencentCloud, clock: Any, config: CloudConfig
+    ) -> None:
+        ids = sim.add_instances(REGION, "XL", 60)
+        clock.pass_(config.deploy_s)
+        sim.set_metric(ids[0], "WanOuttraffic", 9.5, since=0.0)
+        sim.set_metric(ids[0], "WanIntraffic", 500.0, since=0.0)
+        sim.set_metric(ids[59], "WanOuttraffic", 1.0, since=0.0)
+        sim.set_metric(ids[0], "LanOuttraffic", 77.0, since=0.0)
+        points = await cloud.bandwidth(REGION, [*ids, "hai-zzzzzzzz"])
+        assert {(p.instance_id, p.direction): p.mbps for p in points} == {
+            (ids[0], "Out"): 9.5,
+            (ids[0], "In"): 0.5,
+            (ids[59], "Out"): 1.0,
+        }
+        assert all(60 <= clock.now - p.at.timestamp() <= 180 for p in points)
+
+    async def test_nothing_asked_nothing_sent(self, sim: SimulatedCloud, cloud: TencentCloud) -> None:
+        assert await cloud.bandwidth(REGION, []) == ()
+        assert sim.counts() == {}
+
+
 class TestNoMetrics:
     @pytest.fixture
     def config(self) -> CloudConfig:
@@ -320,6 +353,7 @@ class TestNoMetrics:
 
     async def test_a_cloud_that_publishes_no_metric_says_none(self, cloud: TencentCloud) -> None:
         assert await cloud.cpu_metric() is None
+        assert await cloud.bandwidth(REGION, ["hai-aaaaaaaa"]) == ()
 
     async def test_an_unknown_namespace_means_none_and_an_outage_does_not(
         self, sim: SimulatedCloud, cloud: TencentCloud

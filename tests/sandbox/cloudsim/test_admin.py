@@ -84,6 +84,26 @@ async def test_busy_traffic_and_metrics(sim: SimulatedCloud, control: Control, c
     assert sim.instances()[0].metrics == {"CpuUsage": [(clock.now, 40.0)]}
 
 
+async def test_traffic_counters_run_backwards_and_quotas_change_on_demand(
+    sim: SimulatedCloud, control: Control, client: Any
+) -> None:
+    [one] = sim.add_instances(REGION, "XL", 1)
+
+    async def told() -> tuple[float, float]:
+        [found] = (await client("DescribeInstanceNetworkStatus", {"InstanceIds": [one]}))["NetworkStatusSet"]
+        return found["TotalTrafficAmount"], found["RemainingTrafficAmount"]
+
+    assert await control.post("traffic", {"instance_id": one, "gb": 100}) == {"used_gb": 100.0}
+    await control.post("traffic", {"instance_id": one, "counter_gb": 90})
+    assert await told() == (500.0, 410.0)
+    await control.post("traffic", {"instance_id": one, "total_gb": 1000})
+    assert await told() == (1000.0, 910.0)
+    await control.post("traffic", {"instance_id": one, "counter_gb": -5})
+    assert await told() == (1000.0, 1005.0)
+    [shown] = (await control.get("state"))["instances"]
+    assert shown["traffic_gb"] == -5.0
+
+
 async def test_the_ledger_adds_up(
     sim: SimulatedCloud, control: Control, client: Any, order: dict[str, Any], clock: Any
 ) -> None:

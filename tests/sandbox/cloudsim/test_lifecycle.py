@@ -138,6 +138,36 @@ class TestHabits:
         assert await remaining() == pytest.approx(500.0 - 1.0 - 0.5 * 2.0)
 
 
+class TestTraffic:
+    @pytest.fixture
+    def config(self, request: pytest.FixtureRequest) -> CloudConfig:
+        return CloudConfig(traffic_reset_late_s=getattr(request, "param", 0.0), traffic_bytes_factor=1000.0)
+
+    @pytest.mark.parametrize(("config", "late"), [(600.0, 600.0), (-600.0, -600.0)], indirect=["config"])
+    async def test_counters_start_anew_some_minutes_off_the_months_turn(
+        self, sim: SimulatedCloud, clock: Any, late: float
+    ) -> None:
+        [one] = sim.add_instances(REGION, "XL", 1)
+        sim.add_traffic(one, 10)
+        turn = 1_751_299_200.0  # 2025-07-01 00:00 in Beijing
+        clock.now = turn + late - 1
+        assert sim.traffic(one) == 10.0
+        clock.now = turn + late
+        assert sim.traffic(one) == 0.0
+
+    async def test_what_a_real_server_sends_counts_and_is_not_lost_when_it_is_gone(self, clock: Any) -> None:
+        sent = {"n": 0}
+        config = CloudConfig(traffic_bytes_factor=1000.0)
+        sim = SimulatedCloud(config, clock=clock, bytes_sent=lambda _: sent["n"])
+        [one] = sim.add_instances(REGION, "XL", 1)
+        sent["n"] = 5_000_000
+        assert sim.traffic(one) == 5.0
+        sim.set_traffic(one, 1.0)
+        assert sim.traffic(one) == 1.0
+        sent["n"] += 1
+        assert sim.traffic(one) == 1.000001
+
+
 class TestMoney:
     async def test_the_bill_is_seconds_times_price_from_purchase_to_gone(
         self, sim: SimulatedCloud, client: Any, order: dict[str, Any], clock: Any
