@@ -50,6 +50,7 @@ async def operator(kube: KubeClient) -> Context:
         cpu=absent,
         scraper=absent,
         metrics=absent,
+        traffic=absent,
         probes=absent,
     )
     await ctx.objects.load(None)
