@@ -63,6 +63,9 @@ class GpuInstanceStatus(Model, frozen=True, kw_only=True):
     drain_started_at: str | None = None
     terminate_requested_at: str | None = None
     ended_at: Annotated[str, Meta(description="Time at which the cloud no longer had it; billing ended.")] | None = None
+    cost_cny: Annotated[float, Meta(description="What it cost in all; written once, when it has ended.")] | None = (
+        field(default=None, name="costCNY")
+    )
     failures: Annotated[int, Meta(description="Failed health probes in a row.")] = 0
     traffic_used_gb: Annotated[float, Meta(description="GB of this month.")] = field(default=0.0, name="trafficUsedGB")
     message: str = ""

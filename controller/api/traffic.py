@@ -27,6 +27,13 @@ class Traffic(Model, frozen=True, kw_only=True):
 
     interval_seconds: Annotated[int, Meta(ge=1, le=86400, description="Time between two checks.")] = 600
     thresholds_gb: Thresholds = field(default_factory=Thresholds, name="thresholdsGB")
+    free_gb: Annotated[float, Meta(ge=0, le=1000000, description="Free traffic of one server in a month, GB.")] = field(
+        default=500.0, name="freeGB"
+    )
+    price_per_gb: Annotated[
+        float,
+        Meta(ge=0, le=1000, description="CNY per GB beyond it. Tencent names none for HAI; this is what CVM pays."),
+    ] = field(default=0.8, name="pricePerGB")
 
 
 class TrafficStatus(Model, frozen=True, kw_only=True):

@@ -26,6 +26,8 @@ from controller.operator.instrument import InstrumentedCloud
 from controller.operator.lease import RETRY_SECONDS, Lease
 from controller.operator.lifecycle.services import Services
 from controller.operator.metrics import OperatorMetrics
+from controller.operator.money import bill
+from controller.operator.moneymetrics import InstanceCosts
 from controller.operator.objects import Objects
 from controller.operator.presets import Presets
 from controller.operator.scrape import Scraper
@@ -103,6 +105,7 @@ class Operator:
             metrics=metrics,
             probes=aiohttp.ClientSession(),
         )
+        registry.register(InstanceCosts(store.instances, bill, time.time))
         try:
             await ctx.objects.load(settings.namespace)
         except KubeError as error:
