@@ -7,6 +7,7 @@ cloud said, never a guess: a field the cloud left out is an error, not an empty 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, Protocol
 
 InstanceState = Literal[
@@ -107,6 +108,20 @@ class CpuPoint:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class BilledInstance:
+    """What the bill says of one instance on one day. CNY, discounts applied."""
+
+    instance_id: str
+    #: Name of the instance as the bill shows it; empty where it shows none.
+    name: str
+    #: Without traffic.
+    amount: Decimal
+    traffic: Decimal
+    #: How many settlements it is the sum of; each may be rounded.
+    settlements: int
+
+
 class Cloud(Protocol):
     """One account at the cloud, all regions."""
 
@@ -183,6 +198,16 @@ class Cloud(Protocol):
 
     async def cpu_percent(self, region: str, instance_ids: Sequence[str], *, metric: str) -> tuple[CpuPoint, ...]:
         """The newest CPU point of each instance; an instance without data is absent."""
+
+    async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:
+        """Everything on the account's bill for one day (`YYYY-MM-DD`, Beijing time), other products perhaps included.
+
+        Bills lag by hours: what is missing may still come. May take minutes on an account with many rows.
+
+        Raises:
+            UnauthorizedError: these credentials may not read bills, which must disturb nothing else.
+            ThrottledError, UnavailableError, IncompleteError: not now.
+        """
 
     async def close(self) -> None:
         """Stop the adapter's threads and connections."""

@@ -6,6 +6,7 @@ from types import TracebackType
 
 from controller.cloud.contract import (
     Application,
+    BilledInstance,
     Cloud,
     CloudInstance,
     CpuPoint,
@@ -106,6 +107,11 @@ class InstrumentedCloud:
         """See `Cloud.cpu_percent`."""
         with self._call("cpu_percent"):
             return await self._cloud.cpu_percent(region, instance_ids, metric=metric)
+
+    async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:
+        """See `Cloud.bill_of_day`."""
+        with self._call("bill_of_day"):
+            return await self._cloud.bill_of_day(day)
 
     async def close(self) -> None:
         """See `Cloud.close`."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from controller.api.spend import SETTLING_KEPT, STRANGERS_NAMED, Billing, InstanceDay
+from controller.api.spend import SETTLING_KEPT, STRANGERS_NAMED, Billing, InstanceDay, SpendHistory
 from controller.scaling.ledger import Bill, cny, nano, shown, spent
 from controller.scaling.periods import DAY
 
@@ -34,6 +34,38 @@ class Charge:
 def due_day(now: float) -> str:
     """The newest day that can be expected to be on the bill."""
     return DAY.name(now - BILL_AGE_DAYS * _DAY_SECONDS)
+
+
+def is_young(day: str, *, now: float) -> bool:
+    """Whether the bill of a day may still be filling up: then a bill that says less is no difference yet."""
+    return now < DAY.end(day) + BILL_AGE_DAYS * _DAY_SECONDS
+
+
+def next_day(billing: Billing, history: SpendHistory, *, made: float, now: float) -> str | None:
+    """The next day to compare, or None while there is none.
+
+    Days are compared in turn, those that were missed too for as long as their destroyed servers' lines are kept. A day
+    can only be compared if the ledger was kept all day, or all the time since the pool was made.
+
+    Args:
+        billing: the last comparison.
+        history: tells since when the ledger has been kept.
+        made: Unix seconds at which the pool was made.
+        now: Unix seconds.
+    """
+    due = due_day(now)
+    first = DAY.name(now - (SETTLING_DAYS - 1) * _DAY_SECONDS)
+    if billing.day:
+        first = max(first, billing.day if billing.state == "Waiting" else DAY.after(billing.day))
+    kept = {one.period for one in history.days}
+    return next(
+        (
+            day
+            for day in (*DAY.between(first, due), *([due] if first <= due else []))
+            if day in kept and (day == DAY.name(made) or DAY.name(DAY.start(day) - 1.0) in kept)
+        ),
+        None,
+    )
 
 
 def settling(lines: Sequence[InstanceDay], ended: Iterable[Bill], *, now: float) -> tuple[InstanceDay, ...]:

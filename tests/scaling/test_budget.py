@@ -242,8 +242,8 @@ class World:
         today = cny(spent(self.bills.values(), since=since, until=self.now))
         self.check(today)
         hot = self.rng.random() < 0.7
-        names = ("mean_response", "queue_length", "cpu", "longest_wait")
-        signals = Signals(**{name: Signal(99.0 if hot else 0.0, 1.0, "test") for name in names})
+        figure = Signal(99.0 if hot else 0.0, 1.0, "test")
+        signals = Signals(mean_response=figure, queue_length=figure, cpu=figure, longest_wait=figure)
         offers = OFFERS if self.rng.random() < 0.8 else OFFERS[1:]
         snapshot = Snapshot(self.spec, signals, tuple(self.servers.values()), offers, spent=Spent(today=today))
         decided = plan(snapshot, self.memory, now=self.now)

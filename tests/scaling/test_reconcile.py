@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from controller.api.spend import SETTLING_KEPT, InstanceDay
+from controller.api.spend import SETTLING_KEPT, Billing, InstanceDay, PeriodSpend, SpendHistory
 from controller.scaling.ledger import Bill, nano
-from controller.scaling.reconcile import Charge, compare, due_day, ours_on, settling
+from controller.scaling.reconcile import Charge, compare, due_day, is_young, next_day, ours_on, settling
 
 #: 2026-01-15 12:00 in Beijing.
 NOON = datetime(2026, 1, 15, 4, tzinfo=UTC).timestamp()
@@ -26,6 +26,40 @@ def test_the_day_before_yesterday_in_beijing_is_due() -> None:
     assert due_day(NOON) == "2026-01-13"
     assert due_day(NOON + 12 * HOUR - 1) == "2026-01-13"
     assert due_day(NOON + 12 * HOUR) == "2026-01-14"
+
+
+def kept(*days: int) -> SpendHistory:
+    return SpendHistory(days=tuple(PeriodSpend(period=f"2026-01-{n:02}", cny=1.0) for n in days))
+
+
+@pytest.mark.parametrize(
+    ("made", "compared", "history", "expected"),
+    [
+        # A pool of long ago; today is the 15th, so the 13th is due.
+        (1, Billing(), kept(*range(1, 15)), "2026-01-12"),
+        (1, Billing(day="2026-01-12", state="Agrees"), kept(*range(1, 15)), "2026-01-13"),
+        (1, Billing(day="2026-01-12", state="Waiting"), kept(*range(1, 15)), "2026-01-12"),
+        (1, Billing(day="2026-01-13", state="Differs"), kept(*range(1, 15)), None),
+        (1, Billing(day="2026-01-13", state="Waiting"), kept(*range(1, 15)), "2026-01-13"),
+        (1, Billing(day="2026-01-02", state="Agrees"), kept(*range(1, 15)), "2026-01-12"),
+        # A new pool: from the day it was made on.
+        (13, Billing(), kept(13, 14), "2026-01-13"),
+        (14, Billing(), kept(14), None),
+        # The ledger has been kept since the 13th only, and who knows from what hour on.
+        (1, Billing(), kept(13, 14), None),
+        (1, Billing(), SpendHistory(), None),
+    ],
+)
+def test_days_are_compared_in_turn_if_the_ledger_was_kept_all_day(
+    made: int, compared: Billing, history: SpendHistory, expected: str | None
+) -> None:
+    at = datetime(2026, 1, made, 1, tzinfo=UTC).timestamp()
+    assert next_day(compared, history, made=at, now=NOON) == expected
+
+
+def test_a_bill_may_fill_up_until_the_next_day_is_due() -> None:
+    assert is_young("2026-01-13", now=NOON + 12 * HOUR - 1)
+    assert not is_young("2026-01-13", now=NOON + 12 * HOUR)
 
 
 def test_a_destroyed_server_leaves_a_line_for_each_of_its_last_days() -> None:
