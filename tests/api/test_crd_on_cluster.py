@@ -118,6 +118,13 @@ POOL_FAULTS = {
     "half a step": ({"scaling": {"up": {"step": 1.5}}}, "spec.scaling.up.step", ""),
     "unknown step": ({"scaling": {"up": {"step": "auto"}}}, "spec.scaling.up.step", "should match '^(Auto)$'"),
     "traffic levels": ({"traffic": {"thresholdsGB": {"warning": 450}}}, "spec.traffic.thresholdsGB", "must be ordered"),
+    "soft above hard": (
+        {"budget": {"daily": {"soft": 10, "hard": 5}}},
+        "spec.budget.daily.soft",
+        "soft must not exceed hard",
+    ),
+    "a budget of nothing": ({"budget": {"hourly": {}}}, "spec.budget.hourly", "a budget needs soft, hard, or both"),
+    "no money": ({"budget": {"monthly": {"hard": 0}}}, "spec.budget.monthly.hard", "greater than 0"),
     "unknown bundle": ({"gpuTypes": [{"bundle": "9XL"}]}, "spec.gpuTypes[0].bundle", 'Unsupported value: "9XL"'),
     "bundle twice": (
         {"gpuTypes": [{"bundle": "XL"}, {"bundle": "XL", "speed": 2}]},
