@@ -49,7 +49,9 @@ def cny(amount: int) -> float:
 def accrued(bill: Bill, at: float) -> int:
     """What an instance has cost from its purchase up to a time (Unix seconds), in billionths of a CNY."""
     end = at if bill.end is None else min(at, bill.end)
-    ran = max(0, round(end * 1000) - round(bill.start * 1000))
+    if end <= bill.start:
+        return 0
+    ran = round(end * 1000) - round(bill.start * 1000)
     return nano(bill.price_per_hour) * ran // _MS_PER_HOUR
 
 
