@@ -65,6 +65,9 @@ class GpuInstanceStatus(Model, frozen=True, kw_only=True):
     drain_started_at: str | None = None
     terminate_requested_at: str | None = None
     ended_at: Annotated[str, Meta(description="Time at which the cloud no longer had it; billing ended.")] | None = None
+    cost_cny: Annotated[float, Meta(description="What it cost in all; written once, when it has ended.")] | None = (
+        field(default=None, name="costCNY")
+    )
     failures: Annotated[int, Meta(description="Failed health probes in a row.")] = 0
     traffic: InstanceTraffic = field(default_factory=InstanceTraffic)
     network_in_mbps: Annotated[float, Meta(description="Mbit/s into it as Cloud Monitor last told.")] | None = None

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 
+from controller.api.budget import Budget
 from controller.api.catalog import Bundle
 from controller.api.decision import Decision, JournalEntry
 from controller.api.model import ConditionModel, Metadata, Model, Rule
@@ -11,7 +12,7 @@ from controller.api.queue import Queue
 from controller.api.records import Records
 from controller.api.scaling import Scaling
 from controller.api.server import Server
-from controller.api.spend import Spend
+from controller.api.spend import Billing, InstanceDay, Spend, SpendHistory
 from controller.api.traffic import Traffic, TrafficStatus
 
 
@@ -106,6 +107,7 @@ class GpuPoolSpec(Model, frozen=True, kw_only=True):
     queue: Queue = field(default_factory=Queue)
     records: Records = field(default_factory=Records)
     traffic: Traffic = field(default_factory=Traffic)
+    budget: Budget = field(default_factory=Budget)
     deletion_policy: Annotated[
         Literal["Terminate", "Orphan"], _text("What happens to the instances when the pool is deleted.")
     ] = "Terminate"
@@ -153,6 +155,11 @@ class GpuPoolStatus(Model, frozen=True, kw_only=True):
         _text("Decisions that acted or differed from the one before, oldest first; `haipool explain` shows them."),
     ] = ()
     spend: Spend = field(default_factory=Spend)
+    spend_history: SpendHistory = field(default_factory=SpendHistory)
+    settling: Annotated[
+        tuple[InstanceDay, ...], _text("Destroyed servers whose days have not been compared with the bill yet.")
+    ] = ()
+    billing: Billing = field(default_factory=Billing)
     traffic: TrafficStatus = field(default_factory=TrafficStatus)
     conditions: tuple[ConditionModel, ...] = ()
 

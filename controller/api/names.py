@@ -45,6 +45,7 @@ class Condition:
     ACCOUNT_HEALTHY: Final = "AccountHealthy"
     TRAFFIC_WITHIN_QUOTA: Final = "TrafficWithinQuota"
     PAUSED: Final = "Paused"
+    BUDGET_AVAILABLE: Final = "BudgetAvailable"
     REGION_AVAILABLE: Final = "RegionAvailable"
     LAUNCHED: Final = "Launched"
     RUNNING: Final = "Running"

@@ -61,6 +61,9 @@ class RegionPresetStatus(Model, frozen=True, kw_only=True):
     application_state: str = ""
     min_disk_gib: int = field(default=0, name="minDiskGiB")
     daily_storage_cost: Annotated[float, Meta(description="diskGiB x storagePricePerGiBDay, CNY per day.")] = 0.0
+    storage_this_month: Annotated[
+        float, Meta(description="What that came to this month (Beijing time) since the preset exists, CNY.")
+    ] = 0.0
     cheapest: Annotated[str, Meta(description="The cheapest offer now.")] = ""
     verified_at: str | None = None
     offers: tuple[OfferStatus, ...] = ()

@@ -39,6 +39,13 @@ class Traffic(Model, frozen=True, kw_only=True):
         ),
     ] = "Pool"
     optimization: Optimization = field(default_factory=Optimization)
+    free_gb: Annotated[float, Meta(ge=0, le=1000000, description="Free traffic of one server in a month, GB.")] = field(
+        default=500.0, name="freeGB"
+    )
+    price_per_gb: Annotated[
+        float,
+        Meta(ge=0, le=1000, description="CNY per GB beyond it. Tencent names none for HAI; this is what CVM pays."),
+    ] = field(default=0.8, name="pricePerGB")
 
 
 class TrafficStatus(Model, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ cloud said, never a guess: a field the cloud left out is an error, not an empty 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, Protocol
 
 InstanceState = Literal[
@@ -119,6 +120,20 @@ class CpuPoint:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class BilledInstance:
+    """What the bill says of one instance on one day. CNY, discounts applied."""
+
+    instance_id: str
+    #: Name of the instance as the bill shows it; empty where it shows none.
+    name: str
+    #: Without traffic.
+    amount: Decimal
+    traffic: Decimal
+    #: How many settlements it is the sum of; each may be rounded.
+    settlements: int
+
+
 class Cloud(Protocol):
     """One account at the cloud, all regions."""
 
@@ -201,6 +216,16 @@ class Cloud(Protocol):
 
         Instances without data are absent; nothing comes back, and nothing is asked, where the cloud publishes no such
         metric.
+        """
+
+    async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:
+        """Everything on the account's bill for one day (`YYYY-MM-DD`, Beijing time), other products perhaps included.
+
+        Bills lag by hours: what is missing may still come. May take minutes on an account with many rows.
+
+        Raises:
+            UnauthorizedError: these credentials may not read bills, which must disturb nothing else.
+            ThrottledError, UnavailableError, IncompleteError: not now.
         """
 
     async def close(self) -> None:

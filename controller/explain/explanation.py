@@ -42,6 +42,8 @@ class Money(Model, frozen=True, kw_only=True):
     per_hour: float
     today: float
     this_month: float
+    #: What this month is expected to cost; None from an operator that does not say.
+    forecast_this_month: float | None
     #: Storage of the pool's presets.
     storage_per_day: float
     #: What the next server would cost, and what the first to go would save.
@@ -155,6 +157,7 @@ def _money(facts: Facts, spend: Spend, decision: Decision | None) -> Money:
         per_hour=spend.per_hour,
         today=spend.today,
         this_month=spend.this_month,
+        forecast_this_month=spend.forecast_this_month if spend.forecast_basis else None,
         storage_per_day=round(sum(p.status.daily_storage_cost for p in facts.presets), 6),
         next_server_per_hour=following.price_per_hour if following else None,
         first_to_go_per_hour=victim.price_per_hour if victim else None,

@@ -55,9 +55,11 @@ def _summary(told: Explanation, decision: Decision, now: float, width: int) -> I
     lasting = f", for {_span(now - (unix(told.decision_since) or now))} now" if told.decision_since else ""
     yield from _labelled("DOES", f"{would}{decision.action}, {decision.reason}{lasting}: {decision.message}", width)
     money = told.money
+    expected = money.forecast_this_month
+    until = "" if expected is None else f", {expected:.2f} expected by its end"
     yield from _labelled(
         "COSTS",
-        f"{money.per_hour:.2f} CNY/h now, {money.today:.2f} CNY today, {money.this_month:.2f} CNY this month "
+        f"{money.per_hour:.2f} CNY/h now, {money.today:.2f} CNY today, {money.this_month:.2f} CNY this month{until} "
         f"(Beijing time), and {money.storage_per_day:.2f} CNY/day for the stored presets",
         width,
     )

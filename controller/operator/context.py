@@ -43,6 +43,8 @@ class Settings:
     leak_audit: Literal["report", "delete"] = "report"
     #: Whether to decide only while holding the Lease.
     lease: bool = True
+    #: Whether ledgers are compared with Tencent's bill.
+    billing_reconciliation: bool = True
     #: Seconds between two passes of the leak audit.
     leak_audit_interval: float = 60.0
 

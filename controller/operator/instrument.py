@@ -7,6 +7,7 @@ from types import TracebackType
 from controller.cloud.contract import (
     Application,
     BandwidthPoint,
+    BilledInstance,
     Cloud,
     CloudInstance,
     CpuPoint,
@@ -112,6 +113,11 @@ class InstrumentedCloud:
         """See `Cloud.bandwidth`."""
         with self._call("bandwidth"):
             return await self._cloud.bandwidth(region, instance_ids)
+
+    async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:
+        """See `Cloud.bill_of_day`."""
+        with self._call("bill_of_day"):
+            return await self._cloud.bill_of_day(day)
 
     async def close(self) -> None:
         """See `Cloud.close`."""

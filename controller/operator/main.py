@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="decide without holding the Lease haipool-operator; only where nothing else can start a second operator",
     )
     parser.add_argument(
+        "--billing-reconciliation",
+        choices=("on", "off"),
+        default="on",
+        help="compare each pool's ledger with Tencent's bill once a day (default: %(default)s)",
+    )
+    parser.add_argument(
         "--dispatcher-url",
         metavar="URL",
         help="metrics URL for pools that name none in spec.metrics (default: the Service POOL-dispatcher-headless)",

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from controller.api.gpupool import GpuPool
 from controller.api.spend import Spend
+from controller.operator.moneymetrics import MoneyMetrics
 from controller.operator.trafficmetrics import TrafficMetrics
 from controller.scaling.plan import Plan
 from controller.scaling.snapshot import ServerView
@@ -19,6 +20,7 @@ class OperatorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.money = MoneyMetrics(registry)
         self.servers = Gauge("haipool_pool_servers", "Servers by state.", [*_POOL, "state"], registry=registry)
         self.desired = Gauge(
             "haipool_pool_desired_servers", "Servers after the last decision.", _POOL, registry=registry
@@ -109,6 +111,7 @@ class OperatorMetrics:
 
     def forget_pool(self, namespace: str, name: str) -> None:
         """Stop exporting a pool that is gone."""
+        self.money.forget_pool(namespace, name)
         for gauge in (
             self.servers,
             self.desired,

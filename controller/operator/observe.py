@@ -10,6 +10,7 @@ from controller.api.regionpreset import OfferStatus, RegionPreset
 from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
 from controller.operator.leaks import strays, unaudited
+from controller.operator.money import spent_so_far
 from controller.scaling.replicas import agreed_dead, drained, signals, tasks
 from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Signal, Snapshot
 from controller.scaling.usage import used_this_month
@@ -50,6 +51,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         strays=strays(ctx.leaks, ctx.store, pool),
         unaudited=unaudited(ctx.leaks, ctx.store, pool, now=now),
         demand=memory.demand.demand(memory.scrape, window=float(pool.spec.scaling.window_seconds)),
+        spent=spent_so_far(ctx, pool, now=now),
     )
 
 

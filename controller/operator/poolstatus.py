@@ -3,39 +3,23 @@
 from typing import Any
 
 from controller.api.decision import JournalEntry
-from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool, SignalStatus
 from controller.api.model import MESSAGE_LIMIT, write, write_over
 from controller.api.names import POOL_LABEL, Condition
 from controller.api.spend import Spend
-from controller.api.times import rfc3339, unix
+from controller.api.times import rfc3339
 from controller.operator.context import Context
 from controller.operator.fence import settled
 from controller.operator.leaks import leak_condition
+from controller.operator.money import bills_of, keep_books
 from controller.operator.objects import changed, merge_conditions
 from controller.operator.traffic import pool_traffic
 from controller.scaling.account import account
 from controller.scaling.conditions import pool_conditions
 from controller.scaling.journal import IDLE_ACTIONS, Journal, remember, started
-from controller.scaling.ledger import Bill, book
 from controller.scaling.plan import Plan
 from controller.scaling.snapshot import ServerState, Snapshot
 from controller.scaling.triggers import firing
-from controller.scaling.usage import used_this_month
-
-
-def bill(instance: GpuInstance, *, now: float) -> Bill | None:
-    """The billed life of an instance; None while, or if, nothing was bought."""
-    start = unix(instance.status.launched_at)
-    if start is None:
-        return None
-    return Bill(
-        uid=instance.metadata.uid,
-        price_per_hour=instance.spec.price_per_hour,
-        start=start,
-        end=unix(instance.status.ended_at),
-        traffic_gb=used_this_month(instance.status.traffic, now=now),
-    )
 
 
 async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) -> None:
@@ -45,8 +29,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         return
     now = ctx.clock()
     instances = ctx.store.instances_of(pool)
-    bills = [b for i in instances if (b := bill(i, now=now)) is not None]
-    spend = book(pool.status.spend, bills, now=now)
+    spend, money = keep_books(pool, bills_of(ctx, pool), now=now)
     traffic, about_traffic = pool_traffic(ctx.traffic, pool, instances, now=now)
     conditions = [*pool_conditions(snapshot, decided, now=now), about_traffic]
     conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
@@ -57,7 +40,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         "launchSettled": settled(ctx, pool),
         "lastDecision": write_over(account(snapshot, decided, now=now)),
         "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
-        "spend": write(spend),
+        **money,
         "traffic": write(traffic),
         "conditions": merge_conditions(
             pool.status.conditions, conditions, generation=pool.metadata.generation, now=now
@@ -68,6 +51,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     await ctx.objects.pool_status(pool, changed(pool.status, fields))
     ctx.metrics.decided(pool, decided, snapshot.servers, spend)
     ctx.metrics.traffic.told(pool, traffic, instances)
+    ctx.metrics.money.told(pool, spend, reason=decided.verdict.reason)
 
 
 def _counts(snapshot: Snapshot, decided: Plan) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from controller.operator.context import Context
 from controller.operator.objects import changed, merge_conditions
 from controller.scaling.conditions import condition
 from controller.scaling.presets import Quote, bought, cheapest, expire, refresh, sold_out
-from controller.scaling.readings import daily_storage_cost
+from controller.scaling.readings import daily_storage_cost, storage_this_month
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +124,11 @@ class Presets:
             preset = ctx.store.presets.get(preset.metadata.key) or preset
             offers = refresh(preset.status.offers, quotes, now=now, jitter=random.random())  # noqa: S311 - jitter
             cost = daily_storage_cost(preset.spec.disk_gib, preset.spec.storage_price_per_gib_day)
+            month = storage_this_month(cost, since=unix(preset.metadata.creation_timestamp) or now, now=now)
             fields: dict[str, Any] = {
                 "observedGeneration": preset.metadata.generation,
                 "dailyStorageCost": round(cost, 6),
+                "storageThisMonth": round(month, 6),
                 "verifiedAt": rfc3339(now),
                 "conditions": merge_conditions(
                     preset.status.conditions, conditions, generation=preset.metadata.generation, now=now
@@ -142,6 +144,7 @@ class Presets:
             await self._announce(preset, conditions)
             await ctx.objects.preset_status(preset, changed(preset.status, fields))
         ctx.metrics.storage.labels(preset.metadata.namespace, preset.metadata.name).set(cost)
+        ctx.metrics.money.storage.labels(preset.metadata.namespace, preset.metadata.name).set(month)
         for offer in offers:
             if offer.price_per_hour is not None:
                 ctx.metrics.offer_price.labels(preset.spec.region, offer.bundle).set(offer.price_per_hour)

@@ -18,6 +18,7 @@ from controller.cloud.contract import Cloud
 from controller.kube.client import KubeClient, KubeError, Resource
 from controller.operator import instances, pools
 from controller.operator.audit import Audit
+from controller.operator.billing import Reconciliation
 from controller.operator.cloudview import CloudView
 from controller.operator.context import Context, Settings
 from controller.operator.cpu import CpuMonitor
@@ -26,6 +27,8 @@ from controller.operator.instrument import InstrumentedCloud
 from controller.operator.lease import RETRY_SECONDS, Lease
 from controller.operator.lifecycle.services import Services
 from controller.operator.metrics import OperatorMetrics
+from controller.operator.money import bill
+from controller.operator.moneymetrics import InstanceCosts
 from controller.operator.objects import Objects
 from controller.operator.presets import Presets
 from controller.operator.scrape import Scraper
@@ -62,6 +65,7 @@ class Operator:
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._exporter = exporter
         self._audit = Audit(ctx)
+        self._reconciliation = Reconciliation(ctx)
         presets = Presets(ctx)
         services = Services(ctx, presets)
         self._pools = Workers("GpuPool", lambda key: pools.reconcile(ctx, key), self._on_error("GpuPool"))
@@ -106,6 +110,7 @@ class Operator:
             traffic=TrafficWatch(measured, store, objects, time.time),
             probes=aiohttp.ClientSession(),
         )
+        registry.register(InstanceCosts(store.instances, lambda one: bill(one, now=time.time()), time.time))
         try:
             await ctx.objects.load(settings.namespace)
         except KubeError as error:
@@ -152,6 +157,8 @@ class Operator:
             self.ctx.pool_memory(pool.metadata.uid).seen = pool.status.decision_counter
         self._acting = True
         self._audit.begin()
+        if self.ctx.settings.billing_reconciliation:
+            self._reconciliation.begin()
         for shelf, workers in self._shelves():
             for model in shelf:
                 workers.wake(model.metadata.key)
@@ -202,6 +209,7 @@ class Operator:
         """End all that decides and acts."""
         self._acting = False
         await self._audit.close()
+        await self._reconciliation.close()
         for workers in (self._pools, self._instances, self._presets):
             await workers.stop()
 

@@ -34,6 +34,7 @@ def run_operator(args: argparse.Namespace) -> int:
         lease=not args.no_lease,
         leak_audit=args.leak_audit,
         leak_audit_interval=args.leak_audit_interval,
+        billing_reconciliation=args.billing_reconciliation == "on",
     )
     try:
         return asyncio.run(_run(settings))

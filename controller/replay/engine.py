@@ -12,17 +12,20 @@ from typing import Final
 
 import msgspec
 
+from controller.api.budget import Budget
 from controller.api.gpupool import GpuPoolSpec
+from controller.api.spend import Spend
 from controller.replay.desk import Desk
 from controller.replay.machines import Fleet, Machine
 from controller.replay.trace import Trace
 from controller.scaling import victims
 from controller.scaling.actions import Action, Destroy, Drain, Launch, Undrain
 from controller.scaling.demand import DemandMeter
+from controller.scaling.ledger import Bill, book
 from controller.scaling.offers import rank, sold_out_until
 from controller.scaling.plan import Plan, plan
 from controller.scaling.replicas import Scrape, signals
-from controller.scaling.snapshot import Memory, Offer, ServerState, Snapshot
+from controller.scaling.snapshot import Memory, Offer, ServerState, Snapshot, Spent
 
 #: The operator looks after a draining server this often, so the end of a drain is noticed so late.
 DRAIN_LOOK_SECONDS: Final = 2.0
@@ -92,6 +95,8 @@ class Replay:
         self._offers = {(o.region, o.bundle): o for o in market.offers}
         self._stock, self._refusals = dict(market.stock), dict[str, int]()
         self._memory, self._meter = Memory(), DemandMeter()
+        #: What was spent, and the servers that ended since it was last reckoned; kept only for a budget.
+        self._spend, self._ended = Spend(), list[Bill]()
         #: (time, number, server, task that ends there, or READY or GONE).
         self._events: list[tuple[float, int, Machine, int]] = []
         self._number = 0
@@ -167,6 +172,7 @@ class Replay:
             self._look(now)
         elif what == GONE:
             machine.gone_at = now
+            self._ended.append(machine.bill())
             self.fleet.remove(machine)
         elif what in machine.running:
             self.last_task = now
@@ -221,7 +227,16 @@ class Replay:
             servers=fleet.views(scrape, drain_timeout=timeout, now=now),
             offers=tuple(self._offers.values()),
             demand=self._meter.demand(scrape, window=float(spec.scaling.window_seconds)),
+            spent=self._spent(now),
         )
+
+    def _spent(self, now: float) -> Spent:
+        """What the budget is held against. The trace starts at 8:00 on the first day of a month, Beijing time."""
+        if self.spec.budget == Budget():
+            return Spent()
+        self._spend = book(self._spend, [*self._ended, *(m.bill() for m in self.fleet)], now=now)
+        self._ended.clear()
+        return Spent(today=self._spend.today, this_month=self._spend.this_month)
 
     def _note(self, decided: Plan, now: float) -> None:
         self.peak = max(self.peak, sum(m.drain_since is None for m in self.fleet))

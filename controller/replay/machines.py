@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from controller.scaling.ledger import Bill
 from controller.scaling.readings import cost
 from controller.scaling.replicas import Scrape, ServerReading, drained, tasks
 from controller.scaling.snapshot import Offer, ServerState, ServerView
@@ -69,6 +70,10 @@ class Machine:
         """Seconds that were billed from the start of the replay up to this time."""
         end = until if self.gone_at is None else min(self.gone_at, until)
         return max(0.0, end - max(self.bought_at, 0.0))
+
+    def bill(self) -> Bill:
+        """Its life in the ledger, from the start of the replay on."""
+        return Bill(self.name, self.offer.price_per_hour, max(self.bought_at, 0.0), self.gone_at, 0.0)
 
     def cost(self, *, until: float) -> float:
         """CNY that it cost from the start of the replay up to this time, billed by the second."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from controller.api.budget import Cap
 from controller.api.catalog import REGIONS, SAMPLE_PRICES
 from controller.api.gpupool import GpuPool, GpuPoolSpec
 from controller.api.model import InvalidObjectError, read
@@ -105,10 +106,21 @@ def _check(spec: GpuPoolSpec) -> None:
     replicas = spec.replicas
     if replicas.max is not None and replicas.min > replicas.max:
         raise PoolFileError("replicas.min must not exceed replicas.max")
+    for name, cap in (("hourly", spec.budget.hourly), ("daily", spec.budget.daily), ("monthly", spec.budget.monthly)):
+        _check_cap(name, cap)
     scaling = msgspec.to_builtins(spec.scaling)
     for low, high in ORDERED:
         if _at(scaling, low) >= _at(scaling, high):
             raise PoolFileError(f"scaling.{low} must be below scaling.{high}")
+
+
+def _check_cap(name: str, cap: Cap | None) -> None:
+    if cap is None:
+        return
+    if cap.soft is None and cap.hard is None:
+        raise PoolFileError(f"budget.{name}: a budget needs soft, hard, or both")
+    if cap.soft is not None and cap.hard is not None and cap.soft > cap.hard:
+        raise PoolFileError(f"budget.{name}.soft must not exceed budget.{name}.hard")
 
 
 def _at(scaling: Mapping[str, Any], path: str) -> float:

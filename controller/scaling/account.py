@@ -9,7 +9,7 @@ from typing import Final, Literal
 from controller.api.decision import OFFERS_NAMED, Answer, Counts, Decision, OfferTerm, Term, Victim
 from controller.api.model import MESSAGE_LIMIT
 from controller.api.times import rfc3339
-from controller.scaling import offers, victims
+from controller.scaling import budget, offers, victims
 from controller.scaling.actions import Adopt, Drain, Launch, Undrain
 from controller.scaling.clock import low_load_lasted
 from controller.scaling.grow import grow, next_try, rate_left, room, serving, sizing_of, staying, wanted
@@ -30,6 +30,12 @@ GROWING_NEEDS: Final = {
     "VerifyingPresets": "the presets to be verified, a matter of seconds",
     "AuditPending": "a complete listing of the cloud, a matter of seconds: what is billed already comes first",
     "LaunchRateLimited": "the minute to pass, or a higher scaling.up.maxLaunchesPerMinute",
+    "HourlyHardCap": "a higher budget.hourly.hard, or a server that goes",
+    "DailyHardCap": "a higher budget.daily.hard, or midnight in Beijing",
+    "MonthlyHardCap": "a higher budget.monthly.hard, or the next month",
+    "HourlySoftCap": "ten minutes since the last purchase, or a higher budget.hourly.soft",
+    "DailySoftCap": "ten minutes since the last purchase, or a higher budget.daily.soft",
+    "MonthlySoftCap": "ten minutes since the last purchase, or a higher budget.monthly.soft",
 }
 #: What would have to change before the pool shrinks, by the first rule that fails.
 SHRINKING_NEEDS: Final = {
@@ -104,7 +110,17 @@ def _terms(snapshot: Snapshot, decided: Plan, *, now: float) -> tuple[Term, ...]
     ]
     if snapshot.spec.replicas.max is not None:
         terms.append(Term(name="room under the maximum", value=max(0, room(snapshot)), unit="servers"))
-    return tuple(terms)
+    return (*terms, *_budget(snapshot, grows=want is None or want.reason != "BelowMinimum", now=now))
+
+
+def _budget(snapshot: Snapshot, *, grows: bool, now: float) -> list[Term]:
+    """What each capped period is certain to cost without another purchase."""
+    unit = {"Hourly": "CNY/h", "Daily": "CNY", "Monthly": "CNY"}
+    name = {"Hourly": "hourly cost", "Daily": "day certain to cost", "Monthly": "month certain to cost"}
+    return [
+        Term(name=name[line.name], value=round(line.certain, 4), unit=unit[line.name])
+        for line in budget.lines(snapshot, 0.0, grows=grows, now=now)
+    ]
 
 
 def _step(snapshot: Snapshot, *, now: float) -> list[Term]:
@@ -158,7 +174,7 @@ def _growth_time(snapshot: Snapshot, reason: str, *, now: float) -> float | None
         case "NoOffer":
             return min((_sold_from(offer, snapshot, now=now) for offer in snapshot.offers), default=None)
         case _:
-            return None
+            return budget.ends_at(reason, snapshot, now=now)
 
 
 def _sold_from(offer: Offer, snapshot: Snapshot, *, now: float) -> float:

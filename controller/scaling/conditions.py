@@ -2,6 +2,7 @@
 
 from controller.api.model import MESSAGE_LIMIT, ConditionModel, ConditionStatus
 from controller.api.names import Condition
+from controller.scaling import budget
 from controller.scaling.grow import nothing_on_offer, staying
 from controller.scaling.offers import buyable
 from controller.scaling.plan import Plan
@@ -18,6 +19,7 @@ def pool_conditions(snapshot: Snapshot, plan: Plan, *, now: float) -> tuple[Cond
         _launches(snapshot),
         _account(snapshot, now=now),
         _paused(snapshot),
+        _budget(snapshot, plan),
     )
 
 
@@ -107,3 +109,23 @@ def _paused(snapshot: Snapshot) -> ConditionModel:
         return condition(Condition.PAUSED, "False", "Active", "decisions are acted on")
     extra = f"; {len(staying(snapshot))} servers, minimum {snapshot.spec.replicas.min}"
     return condition(Condition.PAUSED, "True", paused, f"spec.paused is {paused}{extra}")
+
+
+def _budget(snapshot: Snapshot, plan: Plan) -> ConditionModel:
+    """False when a hard cap keeps the pool from what it needs, or is used up; slower growth is nothing to act on."""
+    standings = budget.standings_of(snapshot)
+    if not standings:
+        return condition(Condition.BUDGET_AVAILABLE, "True", "NoBudget", "spec.budget sets no cap")
+    told = ", ".join(map(str, standings))
+    if budget.is_hard(plan.verdict.reason):
+        return condition(Condition.BUDGET_AVAILABLE, "False", plan.verdict.reason, plan.verdict.message)
+    used_up = next((s for s in standings if s.hard), None)
+    if used_up is not None:
+        message = f"nothing more is bought: {told}"
+        return condition(Condition.BUDGET_AVAILABLE, "False", f"{used_up.name}HardCap", message)
+    slowed = next((f"{s.name}SoftCap" for s in standings if s.soft), None)
+    if slowed is None and budget.is_soft(plan.verdict.reason):
+        slowed = plan.verdict.reason
+    if slowed is not None:
+        return condition(Condition.BUDGET_AVAILABLE, "True", slowed, f"growth is slowed: {told}")
+    return condition(Condition.BUDGET_AVAILABLE, "True", "WithinBudget", told)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controller.scaling.actions import Action, Adopt, Launch, Undrain, Verdict
+from controller.scaling.budget import allow
 from controller.scaling.offers import buyable
 from controller.scaling.readings import nothing_being_deployed
 from controller.scaling.sizing import Sizing, auto_step
@@ -165,7 +166,11 @@ def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
     if count <= 0:
         limit = snapshot.spec.scaling.up.max_launches_per_minute
         return [], _hold("LaunchRateLimited", f"{want.message}; scaling.up.maxLaunchesPerMinute is {limit}")
-    best = offers[0]
+    best, grows = offers[0], want.reason != "BelowMinimum"
+    allowed = allow(snapshot, best.price_per_hour, count, why=want.message, grows=grows, now=now)
+    if isinstance(allowed, Verdict):
+        return [], allowed
+    count = allowed
     message = f"{want.message} -> buy {count} x {best}"
     actions: list[Action] = [Launch(best, want.reason, message) for _ in range(count)]
     return actions, Verdict("ScaleUp", want.reason, message)

@@ -123,6 +123,20 @@ def daily_storage_cost(disk_gib: float, price_per_gib_day: float) -> float:
     return disk_gib * price_per_gib_day
 
 
+def storage_this_month(per_day: float, *, since: float, now: float) -> float:
+    """What storing one preset has cost this month in CNY, by the second.
+
+    An image is stored, and paid for, whether anything is bought from it or not: a preset that is switched off costs the
+    same until it is deleted.
+
+    Args:
+        per_day: CNY per day.
+        since: Unix seconds at which the preset was made.
+        now: Unix seconds.
+    """
+    return per_day * max(0.0, now - max(since, start_of_beijing_month(now))) / 86400.0
+
+
 def beijing_day(t: float) -> str:
     """Calendar day in Beijing that holds t, `YYYY-MM-DD`: the day of money and traffic."""
     return datetime.fromtimestamp(t, BEIJING).strftime("%Y-%m-%d")

@@ -154,6 +154,14 @@ class Stray:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What the pool has cost so far, CNY."""
+
+    today: float = 0.0
+    this_month: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything one decision may look at."""
 
@@ -173,6 +181,7 @@ class Snapshot:
     unaudited: str = ""
     #: The work that comes in; None while it is unknown.
     demand: Demand | None = None
+    spent: Spent = Spent()
 
 
 @dataclass(frozen=True, slots=True)

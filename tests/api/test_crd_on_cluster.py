@@ -137,6 +137,13 @@ POOL_FAULTS = {
         "spec.traffic.optimization.hooks.hookSet",
         'Unsupported value: "Gradio"',
     ),
+    "soft above hard": (
+        {"budget": {"daily": {"soft": 10, "hard": 5}}},
+        "spec.budget.daily.soft",
+        "soft must not exceed hard",
+    ),
+    "a budget of nothing": ({"budget": {"hourly": {}}}, "spec.budget.hourly", "a budget needs soft, hard, or both"),
+    "no money": ({"budget": {"monthly": {"hard": 0}}}, "spec.budget.monthly.hard", "greater than 0"),
     "unknown bundle": ({"gpuTypes": [{"bundle": "9XL"}]}, "spec.gpuTypes[0].bundle", 'Unsupported value: "9XL"'),
     "bundle twice": (
         {"gpuTypes": [{"bundle": "XL"}, {"bundle": "XL", "speed": 2}]},

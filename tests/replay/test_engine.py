@@ -250,3 +250,38 @@ def test_offers_are_bought_in_the_order_of_their_price_whatever_theirs() -> None
     offers = tuple(Offer("ap-beijing", b, p, 0, "r", "a") for b, p in (("4XL", 6.6), ("24GB_A", 1.7), ("XL", 0.9)))
     replay = run_replay([(0.0, f"u{i}", 1000.0) for i in range(20)], offers=offers)
     assert {m.offer.bundle for m in replay.machines} == {"XL"}
+
+
+#: Thirty minutes of work that three servers would do at once.
+BURST = [(0.0, f"user-{n}", 600.0) for n in range(9)]
+
+
+def test_a_budget_brakes_a_replay_as_it_brakes_a_pool(replayed: Run) -> None:
+    free = outcome(replayed(BURST, LONGEST_WAIT, offers=(CHEAP,)))
+    capped = replayed(BURST, LONGEST_WAIT | {"budget": {"hourly": {"hard": 1.8}}}, offers=(CHEAP,))
+    assert free.peak_servers > 2
+    assert outcome(capped).peak_servers == 2
+    # The minimum from 8:00 to midnight, and one more server for an hour: that is all the day is to cost.
+    daily = replayed(BURST, LONGEST_WAIT | {"budget": {"daily": {"hard": 16 * 0.9 + 1.0}}}, offers=(CHEAP,))
+    assert outcome(daily).peak_servers == 2
+
+
+def test_what_a_replay_has_spent_is_what_its_servers_cost(replayed: Run) -> None:
+    replay = replayed(BURST, LONGEST_WAIT | {"budget": {"daily": {"hard": 1000.0}}}, offers=(CHEAP,))
+    spent = replay._spent(replay.end)
+    assert (
+        spent.today
+        == spent.this_month
+        == pytest.approx(
+            sum(m.cost(until=replay.end) for m in replay.machines[1:])
+            + replay.machines[0].billed(until=replay.end) * 0.9 / 3600.0,
+            abs=1e-5,
+        )
+    )
+
+
+def test_a_budget_does_not_change_what_may_be_left_out(replayed: Run) -> None:
+    spec = LONGEST_WAIT | {"budget": {"daily": {"soft": 15.0, "hard": 17.0}}}
+    awake, dozing = (replayed(BURST, spec, offers=(CHEAP,), doze=doze) for doze in (False, True))
+    assert awake.turns == dozing.turns
+    assert starts(awake) == starts(dozing)

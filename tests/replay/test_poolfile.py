@@ -44,6 +44,8 @@ def test_settings_are_changed_where_they_stand_or_would_stand() -> None:
         (POOL, [("scaling.up.step", "[")], "spec.scaling.up.step: '[' is not a value in YAML"),
         (POOL, [("replicas.min", "1"), ("replicas.min.x", "1")], "spec.replicas.min.x: min has no fields"),
         (POOL, [("replicas.min", "4"), ("replicas.max", "3")], "replicas.min must not exceed replicas.max"),
+        (POOL, [("budget.daily", "{soft: 3, hard: 2}")], "budget.daily.soft must not exceed budget.daily.hard"),
+        (POOL, [("budget.hourly", "{}")], "budget.hourly: a budget needs soft, hard, or both"),
         (POOL, [("scaling.up.queueLength", "3")], "scaling.down.queueLength must be below scaling.up.queueLength"),
         (POOL, [("scaling.up.cpuPercent", "30")], "scaling.down.cpuPercent must be below scaling.up.cpuPercent"),
         (POOL, [("scaling.up.meanResponseSeconds", "1")], "scaling.down.meanResponseSeconds must be below"),

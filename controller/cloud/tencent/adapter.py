@@ -1,4 +1,4 @@
-"""`TencentCloud`: the contract over HAI and Cloud Monitor.
+"""`TencentCloud`: the contract over HAI, Cloud Monitor and Billing.
 
 Reads are repeated a few times when the cloud was busy or out of reach. RunInstances and TerminateInstances leave
 exactly once per call, whatever comes back.
@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from controller.cloud.contract import (
     Application,
     BandwidthPoint,
+    BilledInstance,
     Cloud,
     CloudInstance,
     CpuPoint,
@@ -33,7 +34,7 @@ from controller.cloud.errors import (
     UnavailableError,
     UnclearError,
 )
-from controller.cloud.tencent import cpumetric, monitormetric, netmetric, wire
+from controller.cloud.tencent import billing, cpumetric, monitormetric, netmetric, wire
 from controller.cloud.tencent.paging import PAGE_SIZE, Filters, Page, read_instances, walk
 from controller.cloud.tencent.ratelimit import RateLimiter
 from controller.cloud.tencent.settings import Settings
@@ -79,6 +80,7 @@ class TencentCloud:
         self._cpu: dict[str, monitormetric.Metric] = {}
         self._bandwidth: tuple[netmetric.BandwidthMetric, ...] = ()
         self._bandwidth_sought = 0.0
+        self._bill_turns = RateLimiter(calls=billing.CALLS_PER_PERIOD)
 
     async def available_regions(self) -> frozenset[str]:
         """Regions whose state is AVAILABLE."""
@@ -233,6 +235,10 @@ class TencentCloud:
 
         return await _in_batches(instance_ids, monitormetric.MONITOR_BATCH, _halving(ask, _refused_by_monitor))
 
+    async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:
+        """See `Cloud.bill_of_day`; `controller.cloud.tencent.billing` says how it is read."""
+        return await billing.read_day(self._bill, day)
+
     async def close(self) -> None:
         """See `Cloud.close`. Waits for calls on the wire, at most one call's time-out."""
         await self._transport.close()
@@ -257,6 +263,10 @@ class TencentCloud:
         except (InvalidRequestError, NotFoundError):  # a namespace Cloud Monitor does not know publishes nothing
             return []
         return answer.metric_set or []
+
+    async def _bill(self, action: str, params: dict[str, Any], shape: type[T]) -> T:
+        await self._bill_turns.wait("billing", "")
+        return await self._read("billing", self._settings.home_region, action, params, shape)
 
     async def _hai(self, region: str, action: str, params: dict[str, Any], shape: type[T]) -> T:
         return await self._read("hai", region, action, params, shape)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from tencentcloud.billing.v20180709.billing_client import BillingClient
 from tencentcloud.cls.v20201016.cls_client import ClsClient
 from tencentcloud.common.abstract_client import LOGGER_NAME as SDK_LOGGER
 from tencentcloud.common.exception import TencentCloudSDKException
@@ -27,7 +28,12 @@ from controller.cloud.tencent.ratelimit import RateLimiter
 from controller.cloud.tencent.settings import Settings
 
 #: SDK client class of each service; it carries the service name and API version.
-CLIENTS: Final[dict[str, Callable[..., Any]]] = {"hai": HaiClient, "monitor": MonitorClient, "cls": ClsClient}
+CLIENTS: Final[dict[str, Callable[..., Any]]] = {
+    "billing": BillingClient,
+    "cls": ClsClient,
+    "hai": HaiClient,
+    "monitor": MonitorClient,
+}
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,9 @@ from controller.cloud.errors import (
 from controller.operator.lifecycle.launch import find_by_name, launch, record, refused
 from controller.operator.lifecycle.serve import follow_drain, note_drained
 from controller.operator.lifecycle.services import Services
+from controller.operator.money import bill
 from controller.scaling.conditions import condition
+from controller.scaling.ledger import accrued, shown
 from controller.scaling.replicas import withdrawn
 
 #: Longest pause between two looks while waiting.
@@ -104,16 +106,21 @@ async def _is_gone(services: Services, instance: GpuInstance, requested: float) 
 
 
 async def _ended(services: Services, instance: GpuInstance) -> float | None:
-    ctx, now = services.ctx, services.ctx.clock()
+    ctx = services.ctx
+    # Seen gone a second time, after a crash say, it ended when it was seen gone first: it may be booked already.
+    at = instance.status.ended_at or rfc3339(ctx.clock())
+    ended = unix(at) or ctx.clock()
+    known = bill(instance, now=ended)
+    cost = shown(accrued(known, ended)) if known else 0.0
     instance = await services.write(
         instance,
         condition(Condition.RUNNING, "False", "Gone", "the cloud no longer lists it"),
-        endedAt=rfc3339(now),
+        endedAt=at,
+        costCNY=cost,
         message="gone",
     )
-    seconds = now - (unix(instance.status.launched_at) or now)
+    seconds = ended - (unix(instance.status.launched_at) or ended)
     ctx.metrics.terminations.labels(instance.spec.region, instance.spec.bundle).inc()
-    cost = instance.spec.price_per_hour * seconds / 3600.0
     await ctx.events.normal(instance, "Gone", f"{instance.status.instance_id} ran {seconds:.0f} s, {cost:.4f} CNY")
     await _release(services, instance)
     return LOOK_SECONDS

@@ -107,12 +107,24 @@ class CloudConfig:
     disk_price_per_gib_hour: float = 0.0005
     #: Topics of the log service, as (region, id).
     log_topics: frozenset[tuple[str, str]] = frozenset({(SANDBOX_TOPIC_REGION, SANDBOX_TOPIC)})
+    #: How long after an hour its settlement appears on the bill, and to how many decimals it is rounded.
+    billing_lag_s: float = 4 * 3600.0
+    bill_decimals: int = 8
+    #: What a request for a span of the bill is answered with: all of its month, as documented, or just the span.
+    bill_range: Literal["month", "span"] = "month"
     #: How late points appear in Cloud Monitor.
     monitor_lag_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("deploy_s", "terminate_s", "terminated_listed_s", "monitor_lag_s", "traffic_gb_per_hour",
-            "traffic_bytes_factor"):  # fmt: skip
+        for name in (
+            "deploy_s",
+            "terminate_s",
+            "terminated_listed_s",
+            "monitor_lag_s",
+            "billing_lag_s",
+            "traffic_gb_per_hour",
+            "traffic_bytes_factor",
+        ):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} must be 0 or more")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from controller.sandbox.cloudsim import cls, hai, ledger, monitor
+from controller.sandbox.cloudsim import billing, cls, hai, ledger, monitor
 from controller.sandbox.cloudsim.actions import Action, Call, read_parameters
 from controller.sandbox.cloudsim.errors import ApiError
 from controller.sandbox.cloudsim.faults import REFUSALS, Fault, Faults
@@ -27,6 +27,7 @@ SERVICES: Final[Mapping[str, tuple[str, Mapping[str, Action]]]] = {
     "hai": (hai.VERSION, hai.ACTIONS),
     "monitor": (monitor.VERSION, monitor.ACTIONS),
     "cls": (cls.VERSION, cls.ACTIONS),
+    "billing": (billing.VERSION, billing.ACTIONS),
 }
 #: The actions that say in their own words that they were called too often.
 THROTTLED: Final[Mapping[str, str]] = {"UploadLog": "FailedOperation.WriteQpsLimit"}
@@ -80,6 +81,7 @@ class Gateway:
         self._auth_clock = auth_clock
         self._settle = settle
         self._bucket = TokenBucket(world.config.calls_per_second)
+        self._billing = TokenBucket(min(billing.CALLS_PER_SECOND, world.config.calls_per_second))
         #: Requests by action, whatever came of them.
         self.counts: Counter[str] = Counter()
         self.calls: deque[CallRecord] = deque(maxlen=REMEMBERED_CALLS)
@@ -159,7 +161,8 @@ class Gateway:
         return fields
 
     def _run(self, call: Call, action: str, known: Action, params: dict[str, Any]) -> dict[str, Any]:
-        if not self._bucket.take((action, call.region, call.secret_id), self._auth_clock()):
+        bucket = self._billing if action in billing.ACTIONS else self._bucket
+        if not bucket.take((action, call.region, call.secret_id), self._auth_clock()):
             raise ApiError(THROTTLED.get(action, "RequestLimitExceeded"), "Your request times exceed the limit.")
         _refuse(call.faults, action)
         return known.run(call, read_parameters(params, known.shape))
