@@ -8,6 +8,7 @@ from controller.api.budget import Budget
 from controller.api.catalog import Bundle
 from controller.api.decision import Decision, JournalEntry
 from controller.api.model import ConditionModel, Metadata, Model, Rule
+from controller.api.optimization import CdnStatus
 from controller.api.queue import Queue
 from controller.api.records import Records
 from controller.api.scaling import Scaling
@@ -161,6 +162,7 @@ class GpuPoolStatus(Model, frozen=True, kw_only=True):
     ] = ()
     billing: Billing = field(default_factory=Billing)
     traffic: TrafficStatus = field(default_factory=TrafficStatus)
+    cdn: CdnStatus = field(default_factory=CdnStatus)
     conditions: tuple[ConditionModel, ...] = ()
 
 

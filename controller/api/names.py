@@ -44,6 +44,7 @@ class Condition:
     LAUNCH_HEALTHY: Final = "LaunchHealthy"
     ACCOUNT_HEALTHY: Final = "AccountHealthy"
     TRAFFIC_WITHIN_QUOTA: Final = "TrafficWithinQuota"
+    CDN_READY: Final = "CdnReady"
     PAUSED: Final = "Paused"
     BUDGET_AVAILABLE: Final = "BudgetAvailable"
     REGION_AVAILABLE: Final = "RegionAvailable"

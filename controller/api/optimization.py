@@ -69,10 +69,55 @@ class Hooks(Model, frozen=True, kw_only=True):
     )
 
 
+class Cdn(Model, frozen=True, kw_only=True):
+    """A CDN domain of the account, set up by a person, whose origin is the pool's dispatcher."""
+
+    domain: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$",
+            max_length=253,
+            description="Acceleration domain; links to results are made on it while the level holds.",
+        ),
+    ]
+    scheme: Annotated[Literal["https", "http"], _text("Scheme of those links.")] = "https"
+    compression: Annotated[bool, _text("Have the CDN compress JSON and text.")] = True
+    origin: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$",
+                max_length=260,
+                description="Keep the domain's origin at this HOST[:PORT]; absent: its origin is left as it is.",
+            ),
+        ]
+        | None
+    ) = None
+
+
 class Optimization(Model, frozen=True, kw_only=True):
     """What is switched on as the month's traffic grows, and undone when the level falls or the month turns."""
 
     hooks: Hooks = field(default_factory=Hooks)
+    cdn: Cdn | None = None
+
+
+class CdnStatus(Model, frozen=True, kw_only=True):
+    """What of the CDN domain is on, and what it takes to put it back."""
+
+    domain: str = ""
+    state: Annotated[
+        Literal["Off", "Starting", "Online", "Leaving", "Blocked"],
+        _text("Online: links are made on it. Leaving: no more, but old ones still work. Blocked: see `error`."),
+    ] = "Off"
+    since: str | None = None
+    minting: Annotated[bool, _text("Links to results are made on the domain.")] = False
+    links_until: Annotated[str, _text("When the last link made on it is over.")] | None = None
+    started: Annotated[bool, _text("The domain was offline before; it is stopped again in the end.")] = False
+    before: Annotated[str, _text("Configuration objects as they were before they were changed, JSON.")] = ""
+    error: str = ""
+    edge_bytes: Annotated[int, _text("Sent to clients by the CDN this month.")] = 0
+    origin_bytes: Annotated[int, _text("Fetched from the dispatcher by the CDN this month.")] = 0
 
 
 class SavedFields(Model, frozen=True, kw_only=True):

@@ -29,6 +29,10 @@ class View:
     routes: RouteTable
     #: Whether a network's tasks go to the server that its other requests go to.
     affine: bool
+    #: `scheme://host` of the CDN domain on which links to results are made; empty: they stay here.
+    links_on: str = ""
+    #: Whether links on it may be in use, so that a CDN may keep results.
+    cdn_serves: bool = False
 
     @classmethod
     def of(cls, pool: GpuPool) -> "View":
@@ -41,7 +45,16 @@ class View:
         created = datetime.fromisoformat(pool.metadata.creation_timestamp or "1970-01-01T00:00:00Z")
         queue = pool.spec.queue
         origin = window_origin(created, queue.window_origin)
-        return cls(pool.spec, origin, Identifier(queue, origin), RouteTable.of(queue), keeps_networks_together(queue))
+        cdn, on = pool.status.cdn, pool.spec.traffic.optimization.cdn
+        return cls(
+            pool.spec,
+            origin,
+            Identifier(queue, origin),
+            RouteTable.of(queue),
+            keeps_networks_together(queue),
+            links_on=f"{on.scheme}://{cdn.domain}" if on is not None and cdn.minting else "",
+            cdn_serves=cdn.state in ("Online", "Leaving"),
+        )
 
 
 @dataclass(slots=True)

@@ -120,6 +120,7 @@ class Context:
     wake_pool: Callable[[str], None] = _nobody
     wake_preset: Callable[[str], None] = _nobody
     wake_instance: Callable[[str], None] = _nobody
+    wake_cdn: Callable[[str], None] = _nobody
 
     def pool_memory(self, uid: str) -> PoolMemory:
         """Memory of the pool with this UID."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 import kopf
 
 from controller.api.names import API_VERSION, GPU_INSTANCES, GPU_POOLS, GROUP, REGION_PRESETS
+from controller.cloud.cdn import Cdn
 from controller.cloud.contract import Cloud
 from controller.kube.client import KubeClient
 from controller.operator.context import Settings
@@ -19,7 +20,9 @@ from controller.operator.process import Operator, StartupError
 START_AGAIN_SECONDS: Final = 5.0
 
 
-def registry(kube: KubeClient, cloud: Cloud, settings: Settings, lost: asyncio.Event) -> kopf.OperatorRegistry:
+def registry(
+    kube: KubeClient, cloud: Cloud, cdn: Cdn, settings: Settings, lost: asyncio.Event
+) -> kopf.OperatorRegistry:
     """The handlers of one operator process; `lost` is set once it has lost its Lease and must end."""
     handlers = kopf.OperatorRegistry()
     running: list[Operator] = []
@@ -33,7 +36,7 @@ def registry(kube: KubeClient, cloud: Cloud, settings: Settings, lost: asyncio.E
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure(settings)
         try:
-            running.append(await Operator.start(kube, cloud, operator_settings))
+            running.append(await Operator.start(kube, cloud, operator_settings, cdn=cdn))
         except StartupError as error:
             # The API server may be starting too, and the CRDs may be applied a moment later.
             raise kopf.TemporaryError(str(error), delay=START_AGAIN_SECONDS) from None

@@ -5,6 +5,7 @@ from controller.api.gpupool import GpuPool
 from controller.api.names import LEDGER_FINALIZER, ORPHANED_ANNOTATION, POOL_FINALIZER
 from controller.api.times import unix
 from controller.operator.apply import apply
+from controller.operator.cdn import turned
 from controller.operator.context import Context
 from controller.operator.fence import catch_up
 from controller.operator.observe import observe
@@ -36,6 +37,8 @@ async def reconcile(ctx: Context, key: str) -> float | None:
     if pool is None:
         return None
     ctx.traffic.look(pool)
+    if turned(pool):
+        ctx.wake_cdn(key)
     return _pause(pool, timely=timely)
 
 

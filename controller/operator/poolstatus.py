@@ -8,6 +8,7 @@ from controller.api.model import MESSAGE_LIMIT, write, write_over
 from controller.api.names import POOL_LABEL, Condition
 from controller.api.spend import Spend
 from controller.api.times import rfc3339
+from controller.operator.cdn import cdn_condition
 from controller.operator.context import Context
 from controller.operator.fence import settled
 from controller.operator.leaks import leak_condition
@@ -33,6 +34,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     traffic, about_traffic = pool_traffic(ctx.traffic, pool, instances, now=now)
     conditions = [*pool_conditions(snapshot, decided, now=now), about_traffic]
     conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
+    conditions += [told for told in (cdn_condition(pool),) if told is not None]
     await _announce(ctx, pool, conditions)
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),

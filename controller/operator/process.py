@@ -14,11 +14,13 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from controller.cloud.cdn import Cdn
 from controller.cloud.contract import Cloud
 from controller.kube.client import KubeClient, KubeError, Resource
 from controller.operator import instances, pools
 from controller.operator.audit import Audit
 from controller.operator.billing import Reconciliation
+from controller.operator.cdn import CdnKeeper
 from controller.operator.cloudview import CloudView
 from controller.operator.context import Context, Settings
 from controller.operator.cpu import CpuMonitor
@@ -53,9 +55,15 @@ class Operator:
     """Everything that runs between start-up and clean-up."""
 
     def __init__(
-        self, ctx: Context, kube: KubeClient, exporter: tuple[WSGIServer, Thread] | None, lease: Lease | None
+        self,
+        ctx: Context,
+        kube: KubeClient,
+        exporter: tuple[WSGIServer, Thread] | None,
+        lease: Lease | None,
+        cdn: Cdn | None,
     ) -> None:
         self.ctx = ctx
+        self._cdn = cdn
         self._kube = kube
         self._lease = lease
         #: Decides: holds the Lease, or goes without one.
@@ -78,12 +86,17 @@ class Operator:
             self._presets.wake,
             self._instances.wake,
         )
+        self._workers = [self._pools, self._instances, self._presets]
+        if cdn is not None:
+            domains = Workers("CdnDomain", CdnKeeper(ctx, cdn).reconcile, self._on_error("CdnDomain"))
+            self._workers.append(domains)
+            ctx.wake_cdn = domains.wake
 
     def _on_error(self, kind: str) -> Any:
         return lambda _key, _error: self.ctx.metrics.errors.labels(kind).inc()
 
     @classmethod
-    async def start(cls, kube: KubeClient, cloud: Cloud, settings: Settings) -> "Operator":
+    async def start(cls, kube: KubeClient, cloud: Cloud, settings: Settings, *, cdn: Cdn | None = None) -> "Operator":
         """Read everything there is, and only then start to decide.
 
         Raises:
@@ -125,7 +138,7 @@ class Operator:
             else None
         )
         lease = Lease(kube, settings.namespace or kube.connection.namespace) if settings.lease else None
-        operator = cls(ctx, kube, exporter, lease)
+        operator = cls(ctx, kube, exporter, lease, cdn)
         if lease is None:
             operator._begin()
         else:
@@ -162,6 +175,8 @@ class Operator:
         for shelf, workers in self._shelves():
             for model in shelf:
                 workers.wake(model.metadata.key)
+        for pool in self.ctx.store.pools:
+            self.ctx.wake_cdn(pool.metadata.key)
 
     def _shelves(self) -> tuple[tuple[Shelf[Any], Workers], ...]:
         store = self.ctx.store
@@ -210,7 +225,7 @@ class Operator:
         self._acting = False
         await self._audit.close()
         await self._reconciliation.close()
-        for workers in (self._pools, self._instances, self._presets):
+        for workers in self._workers:
             await workers.stop()
 
     async def stop(self) -> None:
@@ -227,6 +242,8 @@ class Operator:
         await self.ctx.scraper.close()
         await self.ctx.probes.close()
         await self.ctx.cloud.close()
+        if self._cdn is not None:
+            await self._cdn.close()
         await self._kube.close()
         if self._exporter is not None:
             server, thread = self._exporter

@@ -6,7 +6,7 @@ import logging
 
 import kopf
 
-from controller.cloud.tencent import SettingsError
+from controller.cloud.tencent import SettingsError, connect_cdn
 from controller.cloud.tencent import connect as connect_cloud
 from controller.cloud.tencent.settings import Settings as CloudSettings
 from controller.command import CommandError
@@ -44,11 +44,12 @@ def run_operator(args: argparse.Namespace) -> int:
 
 async def _run(settings: Settings) -> int:
     kube = KubeClient(load_connection())
-    cloud = connect_cloud(CloudSettings.from_environment())
+    credentials = CloudSettings.from_environment()
+    cloud, cdn = connect_cloud(credentials), connect_cdn(credentials)
     liveness = f"http://0.0.0.0:{settings.liveness_port}/healthz" if settings.liveness_port else None
     lost = asyncio.Event()
     await kopf.operator(
-        registry=registry(kube, cloud, settings, lost),
+        registry=registry(kube, cloud, cdn, settings, lost),
         stop_flag=lost,
         standalone=True,
         clusterwide=settings.namespace is None,

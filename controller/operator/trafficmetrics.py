@@ -41,6 +41,15 @@ class TrafficMetrics:
             [*_POOL, "direction"],
             registry=registry,
         )
+        self._minting = Gauge(
+            "haipool_pool_cdn_minting", "1 while links to results are made on the CDN domain.", _POOL, registry=registry
+        )
+        self._cdn = Gauge(
+            "haipool_pool_cdn_month_bytes",
+            "Bytes through the CDN domain this month: to clients (edge), from the dispatcher (origin).",
+            [*_POOL, "side"],
+            registry=registry,
+        )
         self.hooks = Counter(
             "haipool_hook_requests_total",
             "Requests of traffic hooks to servers, by outcome (ok, failed).",
@@ -51,12 +60,16 @@ class TrafficMetrics:
     @property
     def gauges(self) -> tuple[Gauge, ...]:
         """What is forgotten with a pool."""
-        return self._used, self._most, self._level, self._optimized, self._bandwidth
+        return self._used, self._most, self._level, self._optimized, self._bandwidth, self._minting, self._cdn
 
     def told(self, pool: GpuPool, traffic: TrafficStatus, instances: Iterable[GpuInstance]) -> None:
         """Export one pool."""
         labels = (pool.metadata.namespace, pool.metadata.name)
         self._used.labels(*labels).set(traffic.used_gb)
+        cdn = pool.status.cdn
+        self._minting.labels(*labels).set(cdn.minting)
+        self._cdn.labels(*labels, "edge").set(cdn.edge_bytes)
+        self._cdn.labels(*labels, "origin").set(cdn.origin_bytes)
         self._most.labels(*labels).set(traffic.max_instance_gb)
         self._level.labels(*labels).set(LEVELS.index(traffic.level))
         self._optimized.labels(*labels).set(traffic.optimized_servers)

@@ -30,6 +30,8 @@ REFUSALS: Final[dict[str, type[CloudError]]] = {
     # Too fast.
     "RequestLimitExceeded": ThrottledError,
     "LimitExceeded.LimitedAccess": ThrottledError,
+    "LimitExceeded.CdnHostOpTooOften": ThrottledError,
+    "UnauthorizedOperation.OperationTooOften": ThrottledError,
     "FailedOperation.WriteQpsLimit": ThrottledError,
     "FailedOperation.WriteTrafficLimit": ThrottledError,
     # Money.

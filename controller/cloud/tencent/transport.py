@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from tencentcloud.billing.v20180709.billing_client import BillingClient
+from tencentcloud.cdn.v20180606.cdn_client import CdnClient
 from tencentcloud.cls.v20201016.cls_client import ClsClient
 from tencentcloud.common.abstract_client import LOGGER_NAME as SDK_LOGGER
 from tencentcloud.common.exception import TencentCloudSDKException
@@ -33,6 +34,7 @@ CLIENTS: Final[dict[str, Callable[..., Any]]] = {
     "cls": ClsClient,
     "hai": HaiClient,
     "monitor": MonitorClient,
+    "cdn": CdnClient,
 }
 
 logger = logging.getLogger(__name__)

@@ -182,7 +182,8 @@ class TaskApi:
 
     def _describe(self, task: StoredTask) -> tuple[dict[str, object], Forecast | None]:
         forecast = self._forecasts.of(task.task_id) if task.state is TaskState.QUEUED else None
-        return describe(task, forecast, self._state.wall()), forecast
+        view = self._state.view
+        return describe(task, forecast, self._state.wall(), links_on=view.links_on if view else ""), forecast
 
     def _status(self, task: StoredTask) -> web.Response:
         document, forecast = self._describe(task)
@@ -210,13 +211,21 @@ class TaskApi:
         if outcome is None or outcome.status is None or content is None:
             return problem(410, "Result gone", _gone(task))
         try:
-            return await _send(request, outcome.status, CIMultiDict([*outcome.headers, *extra.items()]), content)
+            headers = CIMultiDict([*outcome.headers, *extra.items()])
+            if outcome.status == 200 and self._state.view is not None and self._state.view.cdn_serves:
+                # Whoever has the link may have the answer, and it never changes; a CDN may keep it while we do.
+                headers["Cache-Control"] = f"public, max-age={self._left(task):.0f}, immutable"
+            return await _send(request, outcome.status, headers, content)
         finally:
             content.close()
 
     def _old(self, task: StoredTask) -> bool:
         """Whether the answer's time is over, though it was not dropped yet."""
-        return self._state.wall() - (task.completed or 0.0) > self._tasks.queue.async_tasks.result_ttl_seconds
+        return self._left(task) < 0
+
+    def _left(self, task: StoredTask) -> float:
+        """Seconds for which the answer is still kept."""
+        return (task.completed or 0.0) + self._tasks.queue.async_tasks.result_ttl_seconds - self._state.wall()
 
 
 def _forwarded(exchange: Exchange, preferences: Preferences) -> CIMultiDict[str]:

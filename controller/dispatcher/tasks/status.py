@@ -14,13 +14,14 @@ LONGEST_POLL_SECONDS: Final = 60.0
 RUNNING_POLL_SECONDS: Final = 2.0
 
 
-def describe(task: StoredTask, forecast: Forecast | None, now: float) -> dict[str, Any]:
+def describe(task: StoredTask, forecast: Forecast | None, now: float, *, links_on: str = "") -> dict[str, Any]:
     """The task as JSON.
 
     Args:
         task: as the store has it.
         forecast: while it waits.
         now: Unix seconds.
+        links_on: `scheme://host` of a CDN that fetches results from here; empty: there is none.
     """
     queued = task.state is TaskState.QUEUED
     seconds = forecast.seconds if queued and forecast else None
@@ -40,14 +41,14 @@ def describe(task: StoredTask, forecast: Forecast | None, now: float) -> dict[st
         "result": result_of(task),
         "answerStatus": task.outcome.status if task.outcome else None,
         "failure": _failure(task),
-        "links": links(task.task_id),
+        "links": links(task.task_id, links_on),
     }
 
 
-def links(task_id: str) -> dict[str, str]:
-    """Where a task, its answer and its events are."""
+def links(task_id: str, links_on: str = "") -> dict[str, str]:
+    """Where a task, its answer and its events are; the answer, which is large, on the CDN if there is one."""
     self = PREFIX + task_id
-    return {"self": self, "result": f"{self}/result", "events": f"{self}/events"}
+    return {"self": self, "result": f"{links_on}{self}/result", "events": f"{self}/events"}
 
 
 def result_of(task: StoredTask) -> str:

@@ -56,6 +56,14 @@ class TrafficBody(_Body):
     total_gb: float | None = None
 
 
+class CdnBody(_Body):
+    """Bytes to count for a CDN domain."""
+
+    domain: str
+    edge: Annotated[int, msgspec.Meta(ge=0)] = 0
+    origin: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class MetricBody(_Body):
     """Value of a metric from now on."""
 
@@ -110,6 +118,12 @@ class Admin:
     async def logs(self, request: web.Request) -> web.Response:
         """What the log service has taken, of one topic if `?topic=` names one."""
         return _json({"logs": self._cloud.logs(topic=request.query.get("topic"))})
+
+    async def cdn(self, request: web.Request) -> web.Response:
+        """Count bytes of a CDN domain."""
+        body = await _read(request, CdnBody)
+        self._cloud.add_cdn_bytes(body.domain, edge=body.edge, origin=body.origin)
+        return _json({"status": self._cloud.cdn_status(body.domain)})
 
     async def stock(self, request: web.Request) -> web.Response:
         """Set the stock of an offer."""
@@ -168,6 +182,7 @@ def admin_routes(cloud: "SimulatedCloud") -> list[web.RouteDef]:
         web.get("/_sim/state", admin.state),
         web.get("/_sim/ledger", admin.ledger),
         web.get("/_sim/logs", admin.logs),
+        web.post("/_sim/cdn", admin.cdn),
         web.post("/_sim/stock", _change(admin.stock)),
         web.post("/_sim/prices", _change(admin.price)),
         web.post("/_sim/busy", _change(admin.busy)),

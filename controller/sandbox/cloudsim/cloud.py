@@ -232,6 +232,21 @@ class SimulatedCloud:
         """What the log service has taken, in the order of arrival; of one topic, or of all."""
         return tuple(log for log in self._world.logs if topic in (None, log.topic))
 
+    def cdn_status(self, domain: str) -> str:
+        """Online or offline, or what it becomes once its rollout is over."""
+        return self._world.cdn[domain].status
+
+    def add_cdn_bytes(self, domain: str, *, edge: int, origin: int) -> None:
+        """Count bytes that a CDN domain sent to clients, and fetched from its origin.
+
+        Raises:
+            ValueError: there is no such domain.
+        """
+        if domain not in self._world.cdn:
+            raise ValueError(f"there is no CDN domain {domain}")
+        self._world.cdn[domain].edge_bytes += edge
+        self._world.cdn[domain].origin_bytes += origin
+
     def purchases(self) -> tuple[ledger.Purchase, ...]:
         """Every RunInstances that reached the account, in order, refused ones included."""
         return tuple(self._gateway.purchases)

@@ -64,6 +64,15 @@ CPU_METRIC: Final = SampleMetric("CpuUsage", meaning_en="CPU usage", meaning_zh=
 
 
 @dataclass(frozen=True, slots=True)
+class SampleDomain:
+    """A CDN domain that the account has set up."""
+
+    name: str
+    status: Literal["online", "offline", "rejected"] = "offline"
+    origin: str = "203.0.113.7:80"
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """The simulated account and the cloud's habits. Times in seconds, money in CNY per hour."""
 
@@ -112,6 +121,9 @@ class CloudConfig:
     bill_decimals: int = 8
     #: What a request for a span of the bill is answered with: all of its month, as documented, or just the span.
     bill_range: Literal["month", "span"] = "month"
+    cdn_domains: tuple[SampleDomain, ...] = (SampleDomain("cdn.example.com"),)
+    #: From a change of a CDN domain until it is rolled out.
+    cdn_rollout_s: float = 5.0
     #: How late points appear in Cloud Monitor.
     monitor_lag_s: float = 60.0
 

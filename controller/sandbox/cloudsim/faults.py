@@ -40,7 +40,7 @@ FaultKind = Literal[
 ]
 
 _CHANGES: Final = frozenset({"RunInstances", "TerminateInstances"})
-_UPLOADS: Final = frozenset({"UploadLog"})
+_UPLOADS: Final = frozenset({"UploadLog", "UpdateDomainConfig", "StartCdnDomain", "StopCdnDomain"})
 _BUYS: Final = frozenset({"RunInstances"})
 _LISTS: Final = frozenset({"DescribeInstances"})
 #: Actions that a kind can affect; a kind that is not named affects all.

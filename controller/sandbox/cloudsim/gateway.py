@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from controller.sandbox.cloudsim import billing, cls, hai, ledger, monitor
+from controller.sandbox.cloudsim import billing, cdn, cls, hai, ledger, monitor
 from controller.sandbox.cloudsim.actions import Action, Call, read_parameters
 from controller.sandbox.cloudsim.errors import ApiError
 from controller.sandbox.cloudsim.faults import REFUSALS, Fault, Faults
@@ -28,7 +28,10 @@ SERVICES: Final[Mapping[str, tuple[str, Mapping[str, Action]]]] = {
     "monitor": (monitor.VERSION, monitor.ACTIONS),
     "cls": (cls.VERSION, cls.ACTIONS),
     "billing": (billing.VERSION, billing.ACTIONS),
+    "cdn": (cdn.VERSION, cdn.ACTIONS),
 }
+#: The services that have one set of things for all regions.
+WITHOUT_REGION: Final = frozenset({"cdn"})
 #: The actions that say in their own words that they were called too often.
 THROTTLED: Final[Mapping[str, str]] = {"UploadLog": "FailedOperation.WriteQpsLimit"}
 #: How many of the latest calls are remembered one by one.
@@ -138,6 +141,8 @@ class Gateway:
             raise ApiError("NoSuchVersion", f"The version of {identity.service} is {version}.")
         if action not in actions:
             raise ApiError("InvalidAction", f"There is no action {action!r}.")
+        if identity.service in WITHOUT_REGION:
+            return identity, actions[action]
         if not region:
             raise ApiError("MissingParameter", "X-TC-Region is missing.")
         if region not in self._world.config.regions:

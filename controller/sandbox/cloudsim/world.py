@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from controller.sandbox.cloudsim.config import ID_LETTERS, CloudConfig
 from controller.sandbox.cloudsim.errors import ApiError
@@ -21,6 +21,25 @@ INSTANCE_ID: Final = re.compile(r"hai-[a-z0-9]{5,10}")
 BEIJING: Final = timezone(timedelta(hours=8))
 
 State = Literal["PENDING", "LAUNCH_FAILED", "RUNNING", "ARREARS", "TERMINATING", "TERMINATED"]
+
+
+@dataclass
+class SimDomain:
+    """A CDN domain as it is now."""
+
+    name: str
+    #: What it is, or becomes once the rollout is over.
+    status: str
+    origin: str
+    #: POSIX seconds until which a change is rolled out.
+    busy_until: float = 0.0
+    objects: dict[str, Any] = field(default_factory=dict)
+    edge_bytes: int = 0
+    origin_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        kind = {"Origins": [self.origin], "OriginType": "ip", "OriginPullProtocol": "http", "ServerName": self.name}
+        self.objects = {"Compression": {"Switch": "off", "CompressionRules": None}, "Origin": kind | {"Path": None}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +145,7 @@ class World:
         self.instances: dict[str, SimInstance] = {}
         #: ClientToken by (secret id, region, token): the order's fingerprint and the ids it gave.
         self.tokens: dict[tuple[str, str, str], tuple[object, tuple[str, ...]]] = {}
+        self.cdn = {one.name: SimDomain(one.name, one.status, one.origin) for one in config.cdn_domains}
         #: What the log service has taken, in the order of arrival.
         self.logs: list[StoredLog] = []
         #: Bytes that the server of an instance has sent so far.

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -501,3 +503,29 @@ async def test_a_task_whose_end_is_polled_has_ended_when_its_server_says_so(
     assert (task["result"], task["answerStatus"]) == ("available", 200)
     assert bool(task["failure"]) == (state == "failed")
     assert json.loads((await desk.get(where + "/result")).body) == {"prompt_id": "p1"}
+
+
+# --- a CDN in front of answers --------------------------------------------------------------------------------------
+
+
+async def test_links_to_answers_are_made_on_a_cdn_that_serves_and_answers_may_be_kept_there(desk: Any) -> None:
+    await desk.bench.upstream(echo)
+    where = await desk.hand_in(b"prompt")
+    done = await desk.until(where, "succeeded")
+    assert done["links"]["result"] == where + "/result"
+    assert "Cache-Control" not in (await desk.get(where + "/result")).headers
+    view = desk.bench.state.view
+    desk.bench.state.view = replace(view, links_on="https://cdn.example.com", cdn_serves=True)
+    links = (await desk.status(where))["links"]
+    assert links == {
+        "self": where,
+        "result": f"https://cdn.example.com{where}/result",
+        "events": where + "/events",
+    }
+    kept = (await desk.get(where + "/result")).headers["Cache-Control"]
+    life = view.spec.queue.async_tasks.result_ttl_seconds
+    assert re.fullmatch(r"public, max-age=(\d+), immutable", kept)
+    assert 0 < int(kept.split("=")[1].split(",")[0]) <= life
+    desk.bench.state.view = replace(view, cdn_serves=True)
+    assert (await desk.status(where))["links"]["result"] == where + "/result"
+    assert "public" in (await desk.get(where + "/result")).headers["Cache-Control"]
