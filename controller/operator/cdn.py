@@ -18,6 +18,7 @@ from controller.cloud.errors import (
     CloudError,
     IncompleteError,
     InProgressError,
+    NotFoundError,
     ThrottledError,
     UnavailableError,
     UnclearError,
@@ -64,6 +65,9 @@ class CdnKeeper:
             logger.warning("CDN domain %s could not be looked at: %s", name, error)
             return rules.Step(replace(status, error=str(error)))
         except CloudError as error:
+            if going and isinstance(error, NotFoundError):
+                # Nothing is left to put back.
+                return rules.Step(CdnStatus(), again=None)
             return rules.blocked(replace(status, domain=name), str(error), now=now)
         if going or spec is None:
             life = float(pool.spec.queue.async_tasks.result_ttl_seconds)

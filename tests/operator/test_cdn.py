@@ -82,8 +82,11 @@ async def bench() -> AsyncIterator[Bench]:
         await cloud.start("127.0.0.1", 0)
         stack.push_async_callback(cloud.stop)
         endpoint = Endpoint.parse(cloud.url, name="-")
-        key = {"secret_id": SANDBOX_KEY.secret_id, "secret_key": SANDBOX_KEY.secret_key}
-        cdn = TencentCdn(CloudSettings(**key, endpoint=endpoint, timeout_s=2.0))
+        cdn = TencentCdn(
+            CloudSettings(
+                secret_id=SANDBOX_KEY.secret_id, secret_key=SANDBOX_KEY.secret_key, endpoint=endpoint, timeout_s=2.0
+            )
+        )
         stack.push_async_callback(cdn.close)
         store, absent = Store(), cast("Any", None)
         ctx = Context(
@@ -152,7 +155,7 @@ async def test_a_domain_the_account_does_not_have_is_named_and_looked_for_again(
     assert (told.status, told.reason) == ("False", "CdnBlocked")
     assert "other.example.com" in told.message
     await bench.spec({"domain": "cdn.example.com"})
-    assert (await bench.steps(4))[-1] == "Online"
+    assert (await bench.steps(5))[-1] == "Online"
 
 
 async def test_a_missing_permission_stops_the_links_and_says_so(bench: Bench) -> None:
