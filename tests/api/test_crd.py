@@ -81,6 +81,7 @@ def test_every_object_that_has_defaults_inside_has_one_itself(definition: crd.De
             optional += "default" not in part
             assert "default" in part or f"{path}.{key}" in {
                 "spec.metrics.tokenSecret",
+                "spec.traffic.optimization.cdn",
                 "spec.queue.routes[].poll",
                 "spec.server.warmUp",
                 "spec.server.systemDisk",

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from controller.api.gpupool import GpuPool, GpuPoolSpec
 from controller.api.model import read
+from controller.api.optimization import Cdn
 from controller.operator.trafficmetrics import TrafficMetrics
 from controller.scaling.optimization import HOOK_SETS
 from controller.scaling.quota import LEVELS, threshold
@@ -21,13 +22,16 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @each_page
 def test_its_pools_are_valid_and_the_first_one_is_the_default_but_for_the_hook_set(page: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    first, second = (read(GpuPool, {"metadata": {"name": "p"}, **yaml.safe_load(text)}).spec.traffic for text in blocks)
+    first, second, third = (
+        read(GpuPool, {"metadata": {"name": "p"}, **yaml.safe_load(text)}).spec.traffic for text in blocks
+    )
     default = GpuPoolSpec().traffic
     assert (first.interval_seconds, first.thresholds_gb, first.scope) == (
         default.interval_seconds, default.thresholds_gb, default.scope,
     )  # fmt: skip
     assert first.optimization.hooks.hook_set in HOOK_SETS
     assert second.optimization.hooks.optimize.on_enter[0].restore
+    assert third.optimization.cdn == Cdn(domain="cdn.example.com")
 
 
 @each_page
