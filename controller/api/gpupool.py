@@ -129,6 +129,8 @@ class SignalStatus(Model, frozen=True, kw_only=True):
     state: Annotated[Literal["High", "Normal", "Low", "Unknown"], _text("Against the thresholds.")] = "Unknown"
     source: str = ""
     age_seconds: float | None = None
+    unknown_since: Annotated[str, _text("Since when it has been unknown.")] | None = None
+    message: Annotated[str, _text("Why it is unknown.")] = ""
 
 
 class GpuPoolStatus(Model, frozen=True, kw_only=True):

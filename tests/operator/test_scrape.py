@@ -8,7 +8,8 @@ from aiohttp import web
 from controller.api import metrics
 from controller.api.gpupool import GpuPool
 from controller.api.model import read
-from controller.operator.scrape import ScrapeError, Scraper, parse, service_address
+from controller.operator.page import ScrapeError, parse
+from controller.operator.scrape import Scraper, service_address
 
 GOOD = {
     metrics.QUEUE_LENGTH: 4,

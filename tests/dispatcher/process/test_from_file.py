@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from controller.api import metrics
-from controller.operator.scrape import parse
+from controller.operator.page import parse
 
 pytestmark = pytest.mark.processes
 
