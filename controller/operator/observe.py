@@ -1,5 +1,6 @@
 """Observe: put everything a decision may look at into one frozen snapshot. The only step that reads."""
 
+import asyncio
 from collections import defaultdict
 from typing import Final
 
@@ -32,7 +33,7 @@ _STATES = {
 async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
     """The pool as it is now. A figure that cannot be read is unknown in the snapshot, never zero."""
     memory = ctx.pool_memory(pool.metadata.uid)
-    memory.scrape = await ctx.scraper.scrape(pool)
+    memory.scrape, asked = await asyncio.gather(ctx.scraper.scrape(pool), ctx.prometheus.ask(pool))
     window = float(pool.spec.scaling.window_seconds)
     memory.demand.note(memory.scrape)
     memory.slots.note(memory.scrape, window=window)
@@ -44,6 +45,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         scrape=memory.scrape,
         use=memory.slots.use(memory.scrape, ready, window=window),
         monitor=_monitor(ctx, pool, instances),
+        asked=asked,
     )
     presets = ctx.store.presets_of(pool)
     return Snapshot(

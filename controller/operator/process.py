@@ -31,6 +31,7 @@ from controller.operator.money import bill
 from controller.operator.moneymetrics import InstanceCosts
 from controller.operator.objects import Objects
 from controller.operator.presets import Presets
+from controller.operator.prometheus import PrometheusClient
 from controller.operator.scrape import Scraper
 from controller.operator.store import Shelf, Store
 from controller.operator.tokens import Tokens
@@ -94,7 +95,7 @@ class Operator:
             collector(registry=registry)
         metrics = OperatorMetrics(registry)
         measured = InstrumentedCloud(cloud, metrics)
-        store = Store()
+        store, tokens = Store(), Tokens(kube, time.time)
         objects = Objects(kube, store)
         ctx = Context(
             settings=settings,
@@ -105,7 +106,8 @@ class Operator:
             cloud=measured,
             view=CloudView(measured, time.time, settings.cloud_interval),
             cpu=CpuMonitor(measured, time.time),
-            scraper=Scraper(time.time, settings.dispatcher_url, Tokens(kube, time.time)),
+            scraper=Scraper(time.time, settings.dispatcher_url, tokens),
+            prometheus=PrometheusClient(tokens),
             metrics=metrics,
             traffic=TrafficWatch(measured, store, objects, time.time),
             probes=aiohttp.ClientSession(),
@@ -116,6 +118,7 @@ class Operator:
         except KubeError as error:
             await ctx.probes.close()
             await ctx.scraper.close()
+            await ctx.prometheus.close()
             raise StartupError(
                 f"cannot read haipool's kinds: {error}; are the CRDs installed (make install)?"
             ) from error
@@ -225,6 +228,7 @@ class Operator:
         await self.ctx.cpu.close()
         await self.ctx.traffic.close()
         await self.ctx.scraper.close()
+        await self.ctx.prometheus.close()
         await self.ctx.probes.close()
         await self.ctx.cloud.close()
         await self._kube.close()

@@ -28,14 +28,18 @@ class Scraper:
     """Finds and reads the dispatcher replicas of a pool."""
 
     def __init__(
-        self, clock: Callable[[], float], dispatcher_url: str | None = None, tokens: Tokens | None = None
+        self,
+        clock: Callable[[], float],
+        dispatcher_url: str | None = None,
+        tokens: Tokens | None = None,
+        *,
+        timeout: float = SCRAPE_TIMEOUT_SECONDS,
     ) -> None:
         self._clock = clock
+        self._timeout = timeout
         self._tokens = tokens
         self._fallback = dispatcher_url
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS), auto_decompress=False
-        )
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout), auto_decompress=False)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -46,7 +50,7 @@ class Scraper:
         try:
             urls = await self._urls(pool)
         except OSError as error:
-            why = str(error) or f"no answer within {SCRAPE_TIMEOUT_SECONDS:g} s"
+            why = str(error) or f"no answer within {self._timeout:g} s"
             return Scrape(failed=((service_address(pool)[0], f"cannot be resolved: {why}"),))
         try:
             token = await self._tokens.of(pool) if self._tokens else None
@@ -69,7 +73,7 @@ class Scraper:
             return [self._fallback]
         host, port = service_address(pool)
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(SCRAPE_TIMEOUT_SECONDS):
+        async with asyncio.timeout(self._timeout):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         hosts = sorted({str(entry[4][0]) for entry in found})
         return [f"http://{f'[{h}]' if ':' in h else h}:{port}/metrics" for h in hosts]
@@ -80,7 +84,7 @@ class Scraper:
                 raw = await _body(response)
             return parse(url, raw.decode("utf-8"), at=self._clock(), max_age=max_age)
         except TimeoutError:
-            return ScrapeError(f"no whole answer within {SCRAPE_TIMEOUT_SECONDS:g} s")
+            return ScrapeError(f"no whole answer within {self._timeout:g} s")
         except (aiohttp.ClientError, UnicodeDecodeError, ValueError) as error:
             return ScrapeError(f"{type(error).__name__}: {error}")
         except ScrapeError as error:
