@@ -11,7 +11,8 @@ from typing import Final
 from controller.scaling.counters import Track, Tracks, filled
 from controller.scaling.replicas import ReplicaReading, Scrape
 
-#: Readings kept within a window, at most: between them the counters are taken to rise evenly.
+#: So many readings are enough for a window, and twice as many are kept at most: between them the counters are taken to
+#: rise evenly.
 READINGS_PER_WINDOW: Final = 60
 
 Busy = Mapping[str, float]
