@@ -68,7 +68,7 @@ class PrometheusClient:
         except TimeoutError:
             return AnswerError(f"no answer within {self._timeout:g} s")
         except aiohttp.ClientError as error:
-            return AnswerError(f"{type(error).__name__}: {error}")
+            return AnswerError(f"cannot be asked: {type(error).__name__}: {error}")
         except AnswerError as error:
             return error
 
