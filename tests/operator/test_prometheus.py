@@ -1,6 +1,7 @@
 """Signals from a Prometheus: a real one, healthy, with dead targets and killed; and whatever else may answer there."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from controller.scaling.signals import Asked, Figure
 from controller.scaling.snapshot import Missing
 from tests.operator.prom import HOST, exporter, needs_prometheus, prometheus
 
+REPOSITORY = Path(__file__).parents[2]
 Ask = Callable[..., Awaitable[Asked]]
 
 
@@ -126,6 +128,29 @@ class TestRealPrometheus:
             found = await ask(server.url, queries={"queueLength": age, "cpuPercent": query})
         assert "gives no sample" in why(found["queue_length"]), "it is empty, not refused"
         assert "gives no sample" in why(found["cpu"])
+
+    async def test_it_understands_every_query_of_the_document_and_the_one_for_its_age(
+        self, ask: Ask, tmp_path: Path
+    ) -> None:
+        lines = (REPOSITORY / "docs" / "signals.md").read_text(encoding="utf-8").splitlines()
+        written = [q for line in lines if line.startswith("| ") for q in re.findall(r"`([^`]*\([^`]*\)[^`]*)`", line)]
+        assert len(written) == 7
+        async with prometheus(tmp_path) as server:
+            for query in written:
+                found = await ask(server.url, queries={"queueLength": query, "cpuPercent": age_query(query)})
+                assert "gives no sample" in why(found["queue_length"]), query
+                assert "gives no sample" in why(found["cpu"]), age_query(query)
+
+    async def test_a_zero_that_is_tied_to_a_living_target_is_one_and_dies_with_it(
+        self, ask: Ask, tmp_path: Path
+    ) -> None:
+        query = {"queueLength": 'sum(my_queue) or 0 * (max(up{job="queue"}) == 1)'}
+        async with exporter("other 1\n") as queue, prometheus(tmp_path, queue=[queue.target]) as server:
+            await until(lambda: ask(server.url, queries=query), lambda found: value(found["queue_length"]) == 0.0)
+            queue.page = "my_queue 7\n"
+            await until(lambda: ask(server.url, queries=query), lambda found: value(found["queue_length"]) == 7.0)
+            await queue.die()
+            await until(lambda: ask(server.url, queries=query), lambda found: why(found["queue_length"]) != "")
 
     async def test_the_dispatchers_own_figures_are_asked_for_by_their_labels(self, ask: Ask, tmp_path: Path) -> None:
         admin, dead = free_port(), free_port()

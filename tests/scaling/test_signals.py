@@ -1,15 +1,18 @@
 """The signals of a pool: what is unknown says why, and never looks like idleness nor hides a trigger."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 import pytest
 
 from controller.api.scaling import Scaling
+from controller.scaling.actions import Launch
+from controller.scaling.plan import Plan
 from controller.scaling.replicas import ReplicaReading, Scrape, ServerReading
 from controller.scaling.signals import Asked, Figure, Sources, signals
 from controller.scaling.slots import SlotMeter
-from controller.scaling.snapshot import Missing, Signal, Signals
+from controller.scaling.snapshot import Demand, Missing, Signal, Signals
 
 NOW = 1000.0
 NO_METRIC = Missing("NoCpuMetric", "Cloud Monitor has no CPU metric for HAI")
@@ -249,3 +252,15 @@ def test_an_answer_that_lacks_a_replica_hides_low_figures_but_not_a_trigger(numb
     found = read(replica(), asked={"queue_length": figure(number, "1 dispatcher is down")})
     assert (found.queue_length is not None) is known
     assert ("queue_length" in found.missing) is not known
+
+
+# --- forged figures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step", "launches"), [(1, 1), (100, 20), ("Auto", 20)])
+def test_what_a_forged_queue_can_buy_is_bounded(decide: Callable[..., Plan], step: int | str, launches: int) -> None:
+    """The largest queue that is believed, and counters to match: `maxLaunchesPerMinute` at most."""
+    forged = Demand(arrivals=1e7, service=86400.0)
+    decided = decide(spec={"scaling": {"up": {"step": step}}}, signals={"queue_length": 1e7}, demand=forged)
+    assert len(decided.actions) == launches
+    assert all(isinstance(action, Launch) for action in decided.actions)
