@@ -17,7 +17,6 @@ from controller.operator.events import Recorder
 from controller.operator.leaks import Leaks
 from controller.operator.metrics import OperatorMetrics
 from controller.operator.objects import Objects
-from controller.operator.prometheus import PrometheusClient
 from controller.operator.scrape import Scraper
 from controller.operator.store import Store
 from controller.operator.trafficwatch import TrafficWatch
@@ -112,7 +111,6 @@ class Context:
     view: CloudView
     cpu: CpuMonitor
     scraper: Scraper
-    prometheus: PrometheusClient
     metrics: OperatorMetrics
     traffic: TrafficWatch
     probes: aiohttp.ClientSession

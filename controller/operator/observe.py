@@ -33,7 +33,7 @@ _STATES = {
 async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
     """The pool as it is now. A figure that cannot be read is unknown in the snapshot, never zero."""
     memory = ctx.pool_memory(pool.metadata.uid)
-    memory.scrape, asked = await asyncio.gather(ctx.scraper.scrape(pool), ctx.prometheus.ask(pool))
+    memory.scrape, asked = await asyncio.gather(ctx.scraper.scrape(pool), ctx.scraper.prometheus.ask(pool))
     window = float(pool.spec.scaling.window_seconds)
     memory.demand.note(memory.scrape)
     memory.slots.note(memory.scrape, window=window)

@@ -31,7 +31,6 @@ from controller.operator.money import bill
 from controller.operator.moneymetrics import InstanceCosts
 from controller.operator.objects import Objects
 from controller.operator.presets import Presets
-from controller.operator.prometheus import PrometheusClient
 from controller.operator.scrape import Scraper
 from controller.operator.store import Shelf, Store
 from controller.operator.tokens import Tokens
@@ -95,7 +94,7 @@ class Operator:
             collector(registry=registry)
         metrics = OperatorMetrics(registry)
         measured = InstrumentedCloud(cloud, metrics)
-        store, tokens = Store(), Tokens(kube, time.time)
+        store = Store()
         objects = Objects(kube, store)
         ctx = Context(
             settings=settings,
@@ -106,8 +105,7 @@ class Operator:
             cloud=measured,
             view=CloudView(measured, time.time, settings.cloud_interval),
             cpu=CpuMonitor(measured, time.time),
-            scraper=Scraper(time.time, settings.dispatcher_url, tokens),
-            prometheus=PrometheusClient(tokens),
+            scraper=Scraper(time.time, settings.dispatcher_url, Tokens(kube, time.time)),
             metrics=metrics,
             traffic=TrafficWatch(measured, store, objects, time.time),
             probes=aiohttp.ClientSession(),
@@ -118,7 +116,6 @@ class Operator:
         except KubeError as error:
             await ctx.probes.close()
             await ctx.scraper.close()
-            await ctx.prometheus.close()
             raise StartupError(
                 f"cannot read haipool's kinds: {error}; are the CRDs installed (make install)?"
             ) from error
@@ -228,7 +225,6 @@ class Operator:
         await self.ctx.cpu.close()
         await self.ctx.traffic.close()
         await self.ctx.scraper.close()
-        await self.ctx.prometheus.close()
         await self.ctx.probes.close()
         await self.ctx.cloud.close()
         await self._kube.close()

@@ -13,6 +13,7 @@ import aiohttp
 from controller.api import metrics
 from controller.api.gpupool import GpuPool
 from controller.operator.page import ScrapeError, parse
+from controller.operator.prometheus import PrometheusClient
 from controller.operator.tokens import TokenError, Tokens
 from controller.scaling.replicas import ReplicaReading, Scrape, max_age
 
@@ -25,7 +26,7 @@ MAX_REPLICAS: Final = 64
 
 
 class Scraper:
-    """Finds and reads the dispatcher replicas of a pool."""
+    """Finds and reads the dispatcher replicas of a pool, and a Prometheus in their place where a pool names one."""
 
     def __init__(
         self,
@@ -41,9 +42,13 @@ class Scraper:
         self._fallback = dispatcher_url
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout), auto_decompress=False)
 
+        #: What stands in for the dispatchers' own figures.
+        self.prometheus = PrometheusClient(tokens)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+        await self.prometheus.close()
 
     async def scrape(self, pool: GpuPool) -> Scrape:
         """Read every replica now."""
