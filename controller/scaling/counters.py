@@ -25,11 +25,11 @@ class Reading(Generic[T]):
 
 @dataclass(slots=True)
 class Track(Generic[T]):
-    """The readings of one process, oldest first; never empty after the first `add`."""
+    """The readings of one process, oldest first; never empty after the first `add`. No counter in it ever falls."""
 
     readings: deque[Reading[T]] = field(default_factory=deque)
 
-    def add(self, at: float, counted: T, *, keep: float, grain: float = 0.0) -> None:
+    def add(self, at: float, counted: T, *, keep: float, grain: float = 0.0, fell: bool = False) -> None:
         """Take a reading in, and let go of what is older than `keep` seconds, but for one.
 
         Args:
@@ -37,11 +37,12 @@ class Track(Generic[T]):
             counted: what it says.
             keep: seconds for which readings are needed.
             grain: seconds between readings that need not be exceeded; nearer ones make room for the newest.
+            fell: a counter fell, so it was set to zero in between: all before is worthless too.
         """
         readings = self.readings
         if readings and at == readings[-1].at:
             return
-        if readings and at < readings[-1].at:
+        if fell or (readings and at < readings[-1].at):
             readings.clear()
         if len(readings) > 1 and at - readings[-2].at < grain:
             readings.pop()
@@ -59,32 +60,46 @@ class Track(Generic[T]):
         """Seconds from the first reading to the last."""
         return self.newest.at - self.readings[0].at
 
+    def start(self, window: float) -> tuple[T, T, float] | None:
+        """What surrounds the start of the window that ends with the last reading.
+
+        Returns:
+            The readings before and after it, and which share of the way from one to the other it is at; None where
+            less than the window was read.
+        """
+        start = self.newest.at - window
+        before = self.readings[0]
+        if before.at > start:
+            return None
+        for reading in self.readings:
+            if reading.at > start:
+                return before.counted, reading.counted, (start - before.at) / (reading.at - before.at)
+            before = reading
+        return None
+
     def rise(self, value: Callable[[T], float | None], window: float) -> tuple[float, float] | None:
         """By how much one counter rose in the window that ends with the last reading.
 
         Args:
-            value: takes the counter out of a reading; None where it was not there yet.
+            value: takes the counter out of a reading; None where it is not there.
             window: seconds.
 
         Returns:
             (rise, seconds over which it was counted), less than the window where the counter is younger; None with
-            fewer than two readings of it. One that fell was set to zero in between, and is as young as that.
+            fewer than two readings of it.
         """
-        start, rise, later = self.newest.at - window, 0.0, None
-        for reading in reversed(self.readings):
-            now = value(reading.counted)
-            if now is None or (later is not None and later[1] < now):
-                break
-            if later is not None:
-                step = later[1] - now
-                if reading.at <= start:
-                    share = (later[0] - start) / (later[0] - reading.at)
-                    return rise + step * share, window
-                rise += step
-            later = reading.at, now
-        if later is None or later[0] == self.newest.at:
+        last = value(self.newest.counted)
+        if last is None:
             return None
-        return rise, self.newest.at - later[0]
+        start = self.newest.at - window
+        before: tuple[float, float] | None = None
+        for reading in self.readings:
+            now = value(reading.counted)
+            if reading.at > start and before is not None and now is not None:
+                share = max(0.0, start - before[0]) / (reading.at - before[0])
+                return last - before[1] - (now - before[1]) * share, min(window, self.newest.at - before[0])
+            before = before if now is None else (reading.at, now)
+        return None
 
 
 def filled(seconds: float, window: float) -> bool:
@@ -95,7 +110,13 @@ def filled(seconds: float, window: float) -> bool:
 class Tracks(Generic[T]):
     """The tracks of all processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, fell: Callable[[T, T], bool]) -> None:
+        """Without any.
+
+        Args:
+            fell: whether a counter is lower in the second reading than in the first.
+        """
+        self._fell = fell
         self._tracks: dict[Hashable, Track[T]] = {}
 
     def note(self, found: Iterable[tuple[Hashable, float, T]], *, keep: float, grain: float = 0.0) -> None:
@@ -108,7 +129,9 @@ class Tracks(Generic[T]):
         """
         times = []
         for key, at, counted in found:
-            self._tracks.setdefault(key, Track()).add(at, counted, keep=keep, grain=grain)
+            track = self._tracks.setdefault(key, Track())
+            fell = bool(track.readings) and self._fell(track.newest.counted, counted)
+            track.add(at, counted, keep=keep, grain=grain, fell=fell)
             times.append(at)
         newest = max(times, default=None)
         if newest is not None:

@@ -39,7 +39,7 @@ class DemandMeter:
     """Remembers counters from one decision to the next. It dies with the operator: after a start demand is unknown."""
 
     def __init__(self) -> None:
-        self._tracks = Tracks[Totals]()
+        self._tracks = Tracks[Totals](_fell)
 
     def note(self, scrape: Scrape) -> None:
         """Take in what the replicas said."""
@@ -64,6 +64,10 @@ class DemandMeter:
         if service is None or any(rate is None for rate in rates):
             return None
         return Demand(sum(rate for rate in rates if rate is not None), service)
+
+
+def _fell(before: Totals, now: Totals) -> bool:
+    return now.submitted < before.submitted or now.ended < before.ended or now.seconds < before.seconds
 
 
 def _arrivals(track: Track[Totals], window: float) -> float | None:

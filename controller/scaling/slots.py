@@ -40,7 +40,7 @@ class SlotMeter:
     """Remembers from one decision to the next how long slots were taken. It dies with the operator."""
 
     def __init__(self) -> None:
-        self._tracks = Tracks[Busy]()
+        self._tracks = Tracks[Busy](_fell)
 
     def note(self, scrape: Scrape, *, window: float) -> None:
         """Take in what the replicas said."""
@@ -59,7 +59,7 @@ class SlotMeter:
         counted = window
         for replica in scrape.replicas:
             track = self._tracks[replica.process]
-            tasks = sum(_mean(track, replica, name, window) for name in servers if name in replica.servers)
+            tasks = _tasks(track, replica, servers, window)
             busy += tasks
             if filled(track.lasted, window) or not track.newest.counted:
                 sure += tasks
@@ -72,12 +72,29 @@ def _busy(replica: ReplicaReading) -> Busy:
     return {name: s.busy_seconds for name, s in replica.servers.items() if s.busy_seconds is not None}
 
 
+def _fell(before: Busy, now: Busy) -> bool:
+    return any(now.get(name, seconds) < seconds for name, seconds in before.items())
+
+
 def _slots(scrape: Scrape, servers: Sequence[str]) -> float:
     """Each server's slots count once, however many replicas share them."""
     return sum(max((r.servers[n].slots for r in scrape.replicas if n in r.servers), default=0.0) for n in servers)
 
 
-def _mean(track: Track[Busy], replica: ReplicaReading, name: str, window: float) -> float:
-    """Mean tasks at work on a server; those of the moment where nothing was counted yet, or nothing is."""
+def _tasks(track: Track[Busy], replica: ReplicaReading, servers: Sequence[str], window: float) -> float:
+    """Mean tasks at work on the servers that the replica knows."""
+    whole, newest, total = track.start(window), track.newest.counted, 0.0
+    before, after, share = whole or ({}, {}, 0.0)
+    for name in servers:
+        if name in before and name in after and name in newest:
+            rise = newest[name] - before[name] - (after[name] - before[name]) * share
+            total += rise / window
+        elif name in replica.servers:
+            total += _young(track, replica, name, window)
+    return total
+
+
+def _young(track: Track[Busy], replica: ReplicaReading, name: str, window: float) -> float:
+    """Mean tasks at work on a server since it joined; those of the moment while nothing was counted, or nothing is."""
     risen = track.rise(lambda counted: counted.get(name), window)
     return replica.servers[name].tasks if risen is None else risen[0] / risen[1]

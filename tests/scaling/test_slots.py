@@ -65,7 +65,7 @@ def test_a_server_that_joined_just_now_is_what_it_is_now() -> None:
         ([one(0.0, 5.0, tasks=1.0)], SlotUse(1.0, 0.0, 1.0, 0.0)),
         ([one(0.0, 5.0), one(20.0, 15.0)], SlotUse(0.5, 0.0, 1.0, 20.0)),
         ([one(0.0, 5.0), one(60.0, 9.0, tasks=1.0, started=50.0)], SlotUse(1.0, 0.0, 1.0, 0.0)),
-        ([one(0.0, 500.0), one(60.0, 9.0, tasks=1.0)], SlotUse(1.0, 1.0, 1.0, 60.0)),
+        ([one(0.0, 500.0), one(60.0, 9.0, tasks=1.0)], SlotUse(1.0, 0.0, 1.0, 0.0)),
         ([one(0.0, None, tasks=1.0)], SlotUse(1.0, 1.0, 1.0, 60.0)),
         ([one(0.0, 0.0), Scrape(), one(60.0, 30.0)], SlotUse(0.5, 0.5, 1.0, 60.0)),
         ([Scrape()], SlotUse(0.0, 0.0, 0.0, 60.0)),
