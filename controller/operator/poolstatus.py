@@ -100,8 +100,6 @@ def _journal(ctx: Context, pool: GpuPool, snapshot: Snapshot, decided: Plan, spe
     return remember(journal, entry, acted=acts and decided.verdict.action not in IDLE_ACTIONS)
 
 
-
-
 async def _announce(ctx: Context, pool: GpuPool, conditions: list[Any]) -> None:
     """An event for every condition that has become False (or, for Paused, True) or is well again."""
     before = {c.type: (c.status, c.reason) for c in pool.status.conditions}
