@@ -13,6 +13,7 @@ from controller.api.queue import Queue
 from controller.api.records import Records
 from controller.api.scaling import Scaling
 from controller.api.server import Server
+from controller.api.sources import Metrics
 from controller.api.spend import Billing, InstanceDay, Spend, SpendHistory
 from controller.api.traffic import Traffic, TrafficStatus
 
@@ -40,42 +41,6 @@ class GpuType(Model, frozen=True, kw_only=True):
     price_per_hour: (
         Annotated[float, Meta(gt=0, description="CNY per hour to use instead of the inquired price.")] | None
     ) = None
-
-
-class SecretKey(Model, frozen=True, kw_only=True):
-    """A value in a Secret of the pool's namespace."""
-
-    name: Annotated[
-        str, Meta(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253, description="Name of the Secret.")
-    ]
-    key: Annotated[str, Meta(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253, description="Key in the Secret.")] = "token"
-
-
-class Metrics(Model, frozen=True, kw_only=True):
-    """Where the operator finds the dispatcher's metrics; by default the Service `{pool}-dispatcher-headless`."""
-
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule("!(has(self.service) && has(self.urls))", "set metrics.service or metrics.urls, not both"),
-    )
-    service: (
-        Annotated[
-            str,
-            Meta(
-                pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?$",
-                max_length=260,
-                description="Headless Service, NAME or NAME.NAMESPACE, optionally with the admin port (9090).",
-            ),
-        ]
-        | None
-    ) = None
-    urls: (
-        Annotated[
-            tuple[Annotated[str, Meta(pattern="^https?://", max_length=1024)], ...],
-            Meta(min_length=1, max_length=64, description="Metrics URLs, one for each dispatcher replica."),
-        ]
-        | None
-    ) = None
-    token_secret: SecretKey | None = None
 
 
 class LabelSelector(Model, frozen=True, kw_only=True):
@@ -130,6 +95,8 @@ class SignalStatus(Model, frozen=True, kw_only=True):
     state: Annotated[Literal["High", "Normal", "Low", "Unknown"], _text("Against the thresholds.")] = "Unknown"
     source: str = ""
     age_seconds: float | None = None
+    unknown_since: Annotated[str, _text("Since when it has been unknown.")] | None = None
+    message: Annotated[str, _text("Why it is unknown.")] = ""
 
 
 class GpuPoolStatus(Model, frozen=True, kw_only=True):

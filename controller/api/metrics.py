@@ -24,6 +24,9 @@ SERVER_IN_FLIGHT: Final = "haipool_server_in_flight"
 SERVER_TASKS: Final = "haipool_server_tasks"
 #: Gauge, slots. Tasks the server may work on at a time. Label `server`.
 SERVER_SLOTS: Final = "haipool_server_slots"
+#: Counter, seconds. For how long its slots were taken, summed over slots, since this replica knows it. Label `server`.
+#: Optional: without it CPU from slots is the share of busy slots at the moment of the scrape.
+SERVER_BUSY: Final = "haipool_server_busy_slot_seconds_total"
 #: Gauge, 1 or 0. Whether this replica finds the server alive. Label `server`.
 SERVER_UP: Final = "haipool_server_up"
 #: Gauge, 1 or 0. Whether this replica sends the server no new tasks because it is being drained. Label `server`.
@@ -45,6 +48,20 @@ DISPATCHER_SYNCED: Final = "haipool_dispatcher_synced"
 
 #: Without these a scrape counts as failed: the signals they carry are unknown, never zero.
 REQUIRED: Final = (QUEUE_LENGTH, QUEUE_OLDEST_AGE, MEAN_RESPONSE, DISPATCHER_STARTED, DISPATCHER_SYNCED)
+
+#: The largest figures that can be measurements: `queue.maxTasks` goes up to ten million, `queue.maxWaitSeconds` to a
+#: week (a response in `Total` comes on top), and a type has a thousand slots at most.
+LIMITS: Final = {
+    QUEUE_LENGTH: 1e7,
+    QUEUE_OLDEST_AGE: 31 * 86400.0,
+    MEAN_RESPONSE: 31 * 86400.0,
+    SERVER_IN_FLIGHT: 1e6,
+    SERVER_TASKS: 1e4,
+    SERVER_SLOTS: 1e4,
+    SERVER_UP: 1.0,
+    SERVER_DRAINING: 1.0,
+    DISPATCHER_SYNCED: 1.0,
+}
 
 #: Default port of the dispatcher's admin server, and of its headless Service.
 ADMIN_PORT: Final = 9090

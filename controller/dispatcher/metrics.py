@@ -141,12 +141,18 @@ class _StateCollector(Collector):
         )
 
     def _servers(self) -> Iterator[Metric]:
-        servers = list(self._state.scheduler.servers)
+        servers, now = list(self._state.scheduler.servers), self._state.scheduler.now()
         yield _per_server(
             names.SERVER_IN_FLIGHT, "Requests in flight at a server.", ((s.spec.name, s.in_flight) for s in servers)
         )
         yield _per_server(names.SERVER_TASKS, "Tasks in flight at a server.", ((s.spec.name, s.tasks) for s in servers))
         yield _per_server(names.SERVER_SLOTS, "Slots of a server.", ((s.spec.name, s.spec.slots) for s in servers))
+        busy = CounterMetricFamily(
+            names.SERVER_BUSY, "Seconds for which slots of a server were taken.", labels=["server"]
+        )
+        for server in servers:
+            busy.add_metric([server.spec.name], server.busy_seconds(now))
+        yield busy
         yield _per_server(names.SERVER_UP, "Found alive.", ((s.spec.name, float(s.up)) for s in servers))
         yield _per_server(
             names.SERVER_DRAINING, "Takes no new tasks.", ((s.spec.name, float(s.spec.draining)) for s in servers)

@@ -301,11 +301,12 @@ class Scheduler:
     def _occupy(self, task: Task, server: Server) -> None:
         task.attempts += 1
         task.place = server.spec
-        server.running.add(task.task_id)
+        now = self._clock()
+        server.enter(task.task_id, now)
         if self.servers.affine:
             task.home = home_key(task.identity)
             server.guests[task.home] += 1
-        task.occupied = self._clock()
+        task.occupied = now
         if task.grant is self._nobody:
             task.grant = self._nobody.get_loop().create_future()
         task.grant.set_result(server)
@@ -324,11 +325,11 @@ class Scheduler:
         Raises:
             KeyError: it has left before.
         """
-        server.running.remove(task.task_id)
+        now = self._clock()
+        server.leave(task.task_id, now)
         if task.home is not None:
             server.guests -= Counter({task.home: 1})
             task.home = None
-        now = self._clock()
         task.used += now - task.occupied
         if seconds is not None:
             self.servers.succeeded(server, now, seconds)

@@ -63,6 +63,9 @@ class Server:
     health: PassiveHealth = field(default_factory=PassiveHealth)
     #: Ids of the tasks in flight. A set, not a number: what is taken out twice is an error, not a free slot.
     running: set[str] = field(default_factory=set)
+    #: Seconds for which slots were taken until `busy_until`, since when the same tasks have been running.
+    busy: float = 0.0
+    busy_until: float = 0.0
     #: Tasks in flight by network, as far as anybody noted them.
     guests: Counter[str] = field(default_factory=Counter)
     #: Since when it is able to work: its slow start began then.
@@ -106,6 +109,24 @@ class Server:
     def suspicion(self) -> int:
         """Failures of any kind in a row."""
         return self.failures + self.health.failures
+
+    def enter(self, task: str, now: float) -> None:
+        """A task takes a slot."""
+        self.busy, self.busy_until = self.busy_seconds(now), now
+        self.running.add(task)
+
+    def leave(self, task: str, now: float) -> None:
+        """A task leaves its slot.
+
+        Raises:
+            KeyError: it has left before.
+        """
+        self.busy, self.busy_until = self.busy_seconds(now), now
+        self.running.remove(task)
+
+    def busy_seconds(self, now: float) -> float:
+        """For how long slots were taken so far, summed over slots."""
+        return self.busy + len(self.running) * (now - self.busy_until)
 
     def noted(self, *, good: bool, threshold: int) -> Change | None:
         """Count a probe, or an attempt to connect.

@@ -25,7 +25,7 @@ def render(told: Explanation, *, width: int = MAX_WIDTH) -> str:
     if told.decision is not None:
         parts += [
             _summary(told, told.decision, now, width),
-            _signals(told.signals),
+            _signals(told.signals, now, width),
             _why("MORE SERVERS", told.decision.growing, "if nothing else changes", now, width),
             _why("FEWER SERVERS", told.decision.shrinking, "if load is low from now on", now, width),
             _offers(told, told.decision, now),
@@ -70,7 +70,7 @@ def _terms(decision: Decision) -> str:
     return ", ".join(f"{t.name} {t.value:g}{' ' + t.unit if t.unit else ''}" for t in decision.terms)
 
 
-def _signals(signals: Sequence[SignalStatus]) -> Iterator[str]:
+def _signals(signals: Sequence[SignalStatus], now: float, width: int) -> Iterator[str]:
     if not signals:
         return
     rows = [("SIGNAL", "NOW", "GROWS ABOVE", "SHRINKS BELOW", "STATE", "AGE", "FROM")]
@@ -81,6 +81,14 @@ def _signals(signals: Sequence[SignalStatus]) -> Iterator[str]:
         age = _span(s.age_seconds or 0.0) if known else "-"
         rows.append((s.name, value if known else "unknown", up, down, s.state, age, s.source or "-"))
     yield from _table(rows)
+    groups: dict[tuple[str | None, str], list[str]] = {}
+    for s in signals:
+        if s.value is None and (s.unknown_since or s.message):
+            groups.setdefault((s.unknown_since, s.message), []).append(s.name)
+    for (since, why), names in groups.items():
+        at = unix(since)
+        lasting = "" if at is None else f" since {_day(since)} {_clock(since)} ({_span(max(0.0, now - at))})"
+        yield from _wrapped(f"{', '.join(names)} unknown{lasting}{': ' if why else ''}{why}", width, "  ")
 
 
 def _figure(value: float | None, unit: str) -> str:
@@ -207,9 +215,9 @@ def _span(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
-def _clock(time: str) -> str:
+def _clock(time: str | None) -> str:
     return datetime.fromtimestamp(unix(time) or 0.0, UTC).strftime("%H:%M:%S")
 
 
-def _day(time: str) -> str:
+def _day(time: str | None) -> str:
     return datetime.fromtimestamp(unix(time) or 0.0, UTC).strftime("%Y-%m-%d")

@@ -21,7 +21,8 @@ from controller.operator.scrape import Scraper
 from controller.operator.store import Store
 from controller.operator.trafficwatch import TrafficWatch
 from controller.scaling.demand import DemandMeter
-from controller.scaling.replicas import Scrape
+from controller.scaling.replicas import Scrape, fresh, max_age
+from controller.scaling.slots import SlotMeter
 from controller.scaling.snapshot import Memory
 
 #: Failed deployments remembered: the back-off has long reached its maximum by then.
@@ -60,6 +61,7 @@ class PoolMemory:
     #: This process has written to the pool's journal.
     journaled: bool = False
     demand: DemandMeter = field(default_factory=DemandMeter)
+    slots: SlotMeter = field(default_factory=SlotMeter)
     #: The last decision, by anyone, whose effect on the instances has been seen.
     seen: int = 0
     #: The last launch whose GpuInstance this process has written.
@@ -131,5 +133,7 @@ class Context:
         return self.instances.setdefault(instance.metadata.uid, InstanceMemory())
 
     def scrape_of(self, instance: GpuInstance) -> Scrape:
-        """The last scrape of the pool this instance belongs to."""
-        return self.pool_memory(instance.spec.pool_uid).scrape
+        """The last scrape of the pool this instance belongs to, as far as it still says anything about now."""
+        pool = self.store.pool_of(instance)
+        interval = pool.spec.scaling.interval_seconds if pool else 0
+        return fresh(self.pool_memory(instance.spec.pool_uid).scrape, max_age=max_age(interval), now=self.clock())

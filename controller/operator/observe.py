@@ -1,5 +1,6 @@
 """Observe: put everything a decision may look at into one frozen snapshot. The only step that reads."""
 
+import asyncio
 from collections import defaultdict
 from typing import Final
 
@@ -11,8 +12,9 @@ from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
 from controller.operator.leaks import strays, unaudited
 from controller.operator.money import spent_so_far
-from controller.scaling.replicas import agreed_dead, drained, signals, tasks
-from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Signal, Snapshot
+from controller.scaling.replicas import agreed_dead, drained, tasks
+from controller.scaling.signals import Sources, signals
+from controller.scaling.snapshot import NOT_VERIFIED, Missing, Offer, ServerState, ServerView, Signal, Snapshot
 from controller.scaling.usage import used_this_month
 
 #: How long purchases wait for a new preset to be verified.
@@ -31,17 +33,24 @@ _STATES = {
 async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
     """The pool as it is now. A figure that cannot be read is unknown in the snapshot, never zero."""
     memory = ctx.pool_memory(pool.metadata.uid)
-    memory.scrape = await ctx.scraper.scrape(pool)
+    memory.scrape, asked = await asyncio.gather(ctx.scraper.scrape(pool), ctx.scraper.prometheus.ask(pool))
+    window = float(pool.spec.scaling.window_seconds)
     memory.demand.note(memory.scrape)
+    memory.slots.note(memory.scrape, window=window)
     instances = ctx.store.instances_of(pool)
     now = ctx.clock()
     servers = tuple(server_view(pool, i, memory, now=now) for i in instances)
     ready = [s.name for s in servers if s.state is ServerState.READY and not s.leaving]
-    monitor = _monitor(ctx, pool, instances)
+    sources = Sources(
+        scrape=memory.scrape,
+        use=memory.slots.use(memory.scrape, ready, window=window),
+        monitor=_monitor(ctx, pool, instances),
+        asked=asked,
+    )
     presets = ctx.store.presets_of(pool)
     return Snapshot(
         spec=pool.spec,
-        signals=signals(memory.scrape, pool.spec.scaling, ready=ready, monitor=monitor, now=ctx.clock()),
+        signals=signals(sources, pool.spec.scaling, ready=ready, now=ctx.clock()),
         servers=servers,
         offers=tuple(offer for preset in presets for offer in offers_of(pool, preset, now=now)),
         unusable_presets=tuple((p.metadata.name, why) for p in presets if (why := unusable(p, now=now))),
@@ -50,8 +59,9 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         launch_failures=tuple(memory.failures),
         strays=strays(ctx.leaks, ctx.store, pool),
         unaudited=unaudited(ctx.leaks, ctx.store, pool, now=now),
-        demand=memory.demand.demand(memory.scrape, window=float(pool.spec.scaling.window_seconds)),
+        demand=memory.demand.demand(memory.scrape, window=window),
         spent=spent_so_far(ctx, pool, now=now),
+        unknown_since={s.name: at for s in pool.status.signals if (at := unix(s.unknown_since)) is not None},
     )
 
 
@@ -127,9 +137,9 @@ def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus) -> Offer | 
     )
 
 
-def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signal | None:
+def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signal | Missing:
     if pool.spec.scaling.cpu.source == "Slots":
-        return None
+        return Missing("CpuUnknown", "scaling.cpu.source is Slots")
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for instance in instances:
         if instance.status.phase == "Ready" and not instance.draining and instance.status.instance_id:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from controller.api.decision import JournalEntry
-from controller.api.gpupool import GpuPool, SignalStatus
+from controller.api.gpupool import GpuPool
 from controller.api.model import MESSAGE_LIMIT, write, write_over
 from controller.api.names import POOL_LABEL, Condition
 from controller.api.spend import Spend
@@ -16,6 +16,7 @@ from controller.operator.money import bills_of, keep_books
 from controller.operator.objects import changed, merge_conditions
 from controller.operator.traffic import pool_traffic
 from controller.scaling.account import account
+from controller.scaling.available import signal_status
 from controller.scaling.conditions import pool_conditions
 from controller.scaling.journal import IDLE_ACTIONS, Journal, remember, started
 from controller.scaling.plan import Plan
@@ -38,7 +39,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     await _announce(ctx, pool, conditions)
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),
-        **_decision(pool, decided),
+        **_decision(pool, snapshot, decided, now=now),
         "launchSettled": settled(ctx, pool),
         "lastDecision": write_over(account(snapshot, decided, now=now)),
         "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
@@ -67,27 +68,12 @@ def _counts(snapshot: Snapshot, decided: Plan) -> dict[str, Any]:
     }
 
 
-def _decision(pool: GpuPool, decided: Plan) -> dict[str, Any]:
+def _decision(pool: GpuPool, snapshot: Snapshot, decided: Plan, *, now: float) -> dict[str, Any]:
     verdict, memory = decided.verdict, decided.memory
     prefix = "would " if pool.spec.mode == "Recommend" and decided.actions else ""
     since, ended = memory.low_load_since, memory.last_drain_ended
     return {
-        "signals": [
-            _without_none(
-                write(
-                    SignalStatus(
-                        name=t.name,
-                        value=round(t.signal.value, 3) if t.signal else None,
-                        up_threshold=t.up,
-                        down_threshold=t.down,
-                        state=t.level.value,
-                        source=t.signal.source if t.signal else "",
-                        age_seconds=round(t.signal.age, 1) if t.signal else None,
-                    )
-                )
-            )
-            for t in decided.triggers
-        ],
+        "signals": [write(signal_status(t, snapshot.unknown_since, now=now)) for t in decided.triggers],
         "trigger": ",".join(t.reason for t in firing(decided.triggers)),
         "message": f"{prefix}{verdict.action}: {verdict.message}"[:MESSAGE_LIMIT],
         "lowLoadSince": rfc3339(since) if since is not None else None,
@@ -114,10 +100,6 @@ def _journal(ctx: Context, pool: GpuPool, snapshot: Snapshot, decided: Plan, spe
         per_hour=spend.per_hour,
     )
     return remember(journal, entry, acted=acts and decided.verdict.action not in IDLE_ACTIONS)
-
-
-def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in fields.items() if v is not None}
 
 
 async def _announce(ctx: Context, pool: GpuPool, conditions: list[Any]) -> None:

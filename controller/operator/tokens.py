@@ -1,4 +1,4 @@
-"""The bearer tokens that dispatchers' admin ports ask for, from the Secrets that the pools name.
+"""The bearer tokens that dispatchers' admin ports and Prometheus ask for, from the Secrets that the pools name.
 
 A token is looked for in the pool's own namespace only, where a Role has to name the very Secret: no pool can have
 another Secret sent to an address of its choice.
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from controller.api.gpupool import GpuPool
+from controller.api.sources import SecretKey
 from controller.kube.client import KubeClient, KubeError, Resource
 
 SECRETS: Final = Resource("", "v1", "secrets")
@@ -37,17 +38,28 @@ class Tokens:
             TokenError: the pool names one that cannot be read.
         """
         wanted = pool.spec.metrics.token_secret
-        if wanted is None:
-            return None
+        return None if wanted is None else await self.read(pool, wanted, "metrics.tokenSecret")
+
+    async def read(self, pool: GpuPool, wanted: SecretKey, field: str) -> str:
+        """A token that a pool names.
+
+        Args:
+            pool: in whose namespace the Secret is.
+            wanted: the Secret and its key.
+            field: of the spec, which names it, for people.
+
+        Raises:
+            TokenError: it cannot be read.
+        """
         where = (pool.metadata.namespace, wanted.name, wanted.key)
         kept = self._kept.get(where)
         if kept is None or not 0 <= self._clock() - kept[0] < KEPT_SECONDS:
             self._kept.pop(where, None)
-            kept = self._kept[where] = (self._clock(), await self._read(*where))
+            kept = self._kept[where] = (self._clock(), await self._read(field, *where))
         return kept[1]
 
-    async def _read(self, namespace: str, name: str, key: str) -> str:
-        said = f"metrics.tokenSecret: Secret {namespace}/{name}"
+    async def _read(self, field: str, namespace: str, name: str, key: str) -> str:
+        said = f"{field}: Secret {namespace}/{name}"
         try:
             secret = await self._kube.get(SECRETS, name, namespace=namespace)
         except KubeError as error:

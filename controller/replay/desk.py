@@ -7,7 +7,7 @@ part here: the servers of a replay do not fail.
 from array import array
 from collections.abc import Callable
 from heapq import heappop, heappush
-from math import nan
+from math import inf, nan
 from typing import Final
 
 from controller.api.gpupool import GpuPoolSpec
@@ -60,7 +60,7 @@ class Desk:
         self._waiting = [0] * len(trace.names)
         self._again: dict[int, None] = {}
         #: Tasks that ended, and the seconds they took.
-        self._ended, self._seconds = 0, 0.0
+        self._ended, self._seconds, self._ended_at = 0, 0.0, -inf
         self.refused = 0
         self.expired = 0
         self.running = 0
@@ -72,7 +72,8 @@ class Desk:
 
     def busy(self, now: float) -> bool:
         """Whether anything is here that would make the next figures others than these."""
-        return bool(self.running or self._queue or self._responses.values(now))
+        ended = now - self._ended_at <= self._responses.seconds
+        return bool(ended or self.running or self._queue or self._responses.values(now))
 
     # --- a task's life ---------------------------------------------------------------------------------------------
 
@@ -137,6 +138,7 @@ class Desk:
             self._waits_no_more(task, now)
             if not self._total:
                 self._responses.add(now, now - self._counted[task])
+        machine.settle(now)
         machine.running.add(task)
         self.running += 1
         self.offer(machine)
@@ -144,8 +146,10 @@ class Desk:
 
     def finish(self, machine: Machine, task: int, now: float) -> None:
         """A task is done."""
+        machine.settle(now)
         machine.running.remove(task)
         self.running -= 1
+        self._ended_at = now
         self.ends[task] = now
         seconds = self._trace.services[task] / machine.speed
         self._queue.settle(str(task), seconds)
@@ -165,6 +169,7 @@ class Desk:
             self._queue.push_back(str(task))
             self._again[task] = None
             self.running -= 1
+        machine.settle(now)
         machine.running.clear()
         self.offer(machine)
         self.pump(now)
@@ -198,7 +203,7 @@ class Desk:
         signals, again = self._signals, [self._counted[task] for task in self._again]
         ages = () if measured or not signals.length else (signals.mean_age(now),)
         oldest = signals.oldest()
-        self._fleet.look()
+        self._fleet.look(now)
         return ReplicaReading(
             url="replay",
             at=now,

@@ -24,8 +24,10 @@ from controller.scaling.demand import DemandMeter
 from controller.scaling.ledger import Bill, book
 from controller.scaling.offers import rank, sold_out_until
 from controller.scaling.plan import Plan, plan
-from controller.scaling.replicas import Scrape, signals
-from controller.scaling.snapshot import Memory, Offer, ServerState, Snapshot, Spent
+from controller.scaling.replicas import Scrape
+from controller.scaling.signals import Sources, signals
+from controller.scaling.slots import SlotMeter
+from controller.scaling.snapshot import Memory, Missing, Offer, ServerState, Snapshot, Spent
 
 #: The operator looks after a draining server this often, so the end of a drain is noticed so late.
 DRAIN_LOOK_SECONDS: Final = 2.0
@@ -94,7 +96,7 @@ class Replay:
         self._interval = float(spec.scaling.interval_seconds)
         self._offers = {(o.region, o.bundle): o for o in market.offers}
         self._stock, self._refusals = dict(market.stock), dict[str, int]()
-        self._memory, self._meter = Memory(), DemandMeter()
+        self._memory, self._meter, self._slots = Memory(), DemandMeter(), SlotMeter()
         #: What was spent, and the servers that ended since it was last reckoned; kept only for a budget.
         self._spend, self._ended = Spend(), list[Bill]()
         #: (time, number, server, task that ends there, or READY or GONE).
@@ -196,9 +198,13 @@ class Replay:
             self._count = 0
 
     def _wake(self, at: float) -> None:
-        """A task comes while decisions are left out: the next one is due at the end of this interval."""
+        """A task comes while decisions are left out: the next one is due at the end of this interval.
+
+        The last one that was left out would have read the same as ever, which what is counted from here on needs.
+        """
         self._dozing = False
         self._due(at)
+        self._scrape(min(at, self._next - self._interval))
 
     def _decide(self, now: float) -> None:
         self._count += 1
@@ -218,17 +224,26 @@ class Replay:
     def _observe(self, now: float) -> Snapshot:
         """The pool as the operator would see it now."""
         spec, fleet = self.spec, self.fleet
-        scrape = Scrape((self.desk.reading(now),))
-        self._meter.note(scrape)
+        scrape = self._scrape(now)
+        window = float(spec.scaling.window_seconds)
+        use = self._slots.use(scrape, tuple(fleet.ready), window=window)
+        sources = Sources(scrape, use, Missing("CpuUnknown", "a trace has no Cloud Monitor"))
         timeout = float(spec.scaling.down.drain_timeout_seconds)
         return Snapshot(
             spec=spec,
-            signals=signals(scrape, spec.scaling, ready=tuple(fleet.ready), monitor=None, now=now),
+            signals=signals(sources, spec.scaling, ready=tuple(fleet.ready), now=now),
             servers=fleet.views(scrape, drain_timeout=timeout, now=now),
             offers=tuple(self._offers.values()),
-            demand=self._meter.demand(scrape, window=float(spec.scaling.window_seconds)),
+            demand=self._meter.demand(scrape, window=window),
             spent=self._spent(now),
         )
+
+    def _scrape(self, now: float) -> Scrape:
+        """What the dispatcher exports now, noted as the operator notes it."""
+        scrape = Scrape((self.desk.reading(now),))
+        self._meter.note(scrape)
+        self._slots.note(scrape, window=float(self.spec.scaling.window_seconds))
+        return scrape
 
     def _spent(self, now: float) -> Spent:
         """What the budget is held against. The trace starts at 8:00 on the first day of a month, Beijing time."""

@@ -31,6 +31,9 @@ class Machine:
     running: set[int] = field(default_factory=set)
     #: Its standing among those that have a free slot, see `Desk`; None: it has none.
     standing: float | None = None
+    #: Seconds for which slots were taken until `busy_until`, since when the same tasks have been running.
+    busy: float = 0.0
+    busy_until: float = 0.0
 
     @property
     def usable(self) -> bool:
@@ -42,10 +45,26 @@ class Machine:
         """What its load would be with one task more, relative to what it can do."""
         return (len(self.running) + 1) / (self.slots * self.speed)
 
-    def reading(self) -> ServerReading:
+    def settle(self, now: float) -> None:
+        """Count how long slots were taken, before another task runs, or one less."""
+        self.busy = self.busy_seconds(now)
+        self.busy_until = now
+
+    def busy_seconds(self, now: float) -> float:
+        """For how long slots were taken so far, summed over slots."""
+        return self.busy + len(self.running) * (now - self.busy_until)
+
+    def reading(self, now: float) -> ServerReading:
         """The server as the dispatcher's metrics show it."""
-        busy, draining = float(len(self.running)), self.drain_since is not None
-        return ServerReading(in_flight=busy, tasks=busy, slots=float(self.slots), up=True, draining=draining)
+        tasks, draining = float(len(self.running)), self.drain_since is not None
+        return ServerReading(
+            in_flight=tasks,
+            tasks=tasks,
+            slots=float(self.slots),
+            up=True,
+            draining=draining,
+            busy_seconds=self.busy_seconds(now),
+        )
 
     def view(self, scrape: Scrape, *, drain_timeout: float, now: float) -> ServerView:
         """The server as a decision sees it."""
@@ -88,6 +107,8 @@ class Fleet:
         self._machines: dict[str, Machine] = {}
         self._changed: dict[str, Machine] = {}
         self._draining: dict[str, Machine] = {}
+        #: Those that had a task when last looked at: how long they were busy changes by itself.
+        self._working: dict[str, Machine] = {}
         self._views: dict[str, ServerView] = {}
         #: What the dispatcher's metrics show of each server that it knows, by name.
         self.readings: dict[str, ServerReading] = {}
@@ -115,20 +136,25 @@ class Fleet:
 
     def remove(self, machine: Machine) -> None:
         """A server is gone."""
-        for table in (self._machines, self._changed, self._draining, self._views, self.readings, self.ready):
+        for table in (self._machines, self._changed, self._draining, self._working, self._views, self.readings):
             table.pop(machine.name, None)
+        self.ready.pop(machine.name, None)
 
     def changed(self, machine: Machine) -> None:
         """Something of this server changed."""
         self._changed[machine.name] = machine
 
-    def look(self) -> None:
+    def look(self, now: float) -> None:
         """Bring `readings` and `ready` up to date."""
-        for name, machine in self._changed.items():
+        for name, machine in (self._working | self._changed).items():
             if machine.state is ServerState.READY:
-                self.readings[name] = machine.reading()
+                self.readings[name] = machine.reading(now)
             else:
                 self.readings.pop(name, None)
+            if machine.running:
+                self._working[name] = machine
+            else:
+                self._working.pop(name, None)
             if machine.usable:
                 self.ready[name] = None
             else:

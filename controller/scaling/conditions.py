@@ -3,6 +3,7 @@
 from controller.api.model import MESSAGE_LIMIT, ConditionModel, ConditionStatus
 from controller.api.names import Condition
 from controller.scaling import budget
+from controller.scaling.available import available
 from controller.scaling.grow import nothing_on_offer, staying
 from controller.scaling.offers import buyable
 from controller.scaling.plan import Plan
@@ -14,7 +15,7 @@ def pool_conditions(snapshot: Snapshot, plan: Plan, *, now: float) -> tuple[Cond
     """All conditions of a pool after a decision, without times: those are kept by whoever writes them."""
     return (
         _ready(snapshot, plan),
-        _metrics(snapshot),
+        _metrics(snapshot, plan, now=now),
         _capacity(snapshot, now=now),
         _launches(snapshot),
         _account(snapshot, now=now),
@@ -57,14 +58,9 @@ def _not_ready(snapshot: Snapshot, plan: Plan, message: str) -> ConditionModel:
     return condition(Condition.READY, "False", plan.verdict.reason, plan.verdict.message)
 
 
-def _metrics(snapshot: Snapshot) -> ConditionModel:
-    signals = snapshot.signals
-    if signals.problem:
-        return condition(Condition.METRICS_AVAILABLE, "False", "ScrapeFailed", signals.problem)
-    if signals.cpu is None and any(s.state is ServerState.READY for s in snapshot.servers):
-        message = "no fresh CPU figure; the pool is not scaled down until there is one"
-        return condition(Condition.METRICS_AVAILABLE, "Unknown", "CpuUnknown", message)
-    return condition(Condition.METRICS_AVAILABLE, "True", "Scraped", "all signals are read")
+def _metrics(snapshot: Snapshot, plan: Plan, *, now: float) -> ConditionModel:
+    status, reason, message = available(snapshot, plan.triggers, now=now)
+    return condition(Condition.METRICS_AVAILABLE, status, reason, message)
 
 
 def _capacity(snapshot: Snapshot, *, now: float) -> ConditionModel:

@@ -12,6 +12,8 @@ from typing import Final, Literal
 BEIJING: Final = timezone(timedelta(hours=8), "Asia/Shanghai")
 #: Cloud Monitor lags; a CPU point older than this says nothing about now.
 CPU_POINT_MAX_AGE_SECONDS: Final = 600.0
+#: Largest percentage that is taken for 100: agents round and divide, but not further than this.
+PERCENT_LIMIT: Final = 110.0
 
 
 def window_origin(created: datetime, configured: str | None) -> float:
@@ -83,20 +85,26 @@ def longest_wait(submitted: Iterable[float], now: float) -> float:
     return max(0.0, now - oldest)
 
 
-def cpu_from_monitor(points: Iterable[tuple[float, float]], *, now: float) -> tuple[float, float] | None:
+def cpu_from_monitor(points: Iterable[tuple[float, float]], *, servers: int, now: float) -> tuple[float, float] | None:
     """Mean CPU percent over Ready servers from Cloud Monitor.
 
     Args:
-        points: (Unix seconds, percent), the newest point of each Ready server.
+        points: (Unix seconds, percent), the newest point of each Ready server that has one.
+        servers: how many are Ready. New ones have no point for minutes; but a mean speaks for at least half of them.
         now: Unix seconds.
 
     Returns:
-        (percent, age of the oldest point used), or None when no point is at most 10 minutes old.
+        (percent, age of the oldest point used), or None when too few servers have a point that is at most 10 minutes
+        old and can be a percentage.
     """
-    fresh = [(at, percent) for at, percent in points if now - at <= CPU_POINT_MAX_AGE_SECONDS]
-    if not fresh:
+    fresh = [
+        (at, min(percent, 100.0))
+        for at, percent in points
+        if abs(now - at) <= CPU_POINT_MAX_AGE_SECONDS and 0.0 <= percent <= PERCENT_LIMIT
+    ]
+    if not fresh or 2 * len(fresh) < servers:
         return None
-    return sum(percent for _, percent in fresh) / len(fresh), now - min(at for at, _ in fresh)
+    return sum(percent for _, percent in fresh) / len(fresh), max(0.0, now - min(at for at, _ in fresh))
 
 
 def cpu_from_slots(busy: float, slots: float) -> float | None:

@@ -1,16 +1,16 @@
-"""What the dispatcher replicas report, put together: signals, drained, dead.
+"""What the dispatcher replicas report of the servers, put together: drained, withdrawn, dead. Figures add up.
 
-Queue-wide figures are the maximum over replicas, per-server figures the sum. A replica that could not be read makes
-what it may know unknown: it can hold a scale-down back, but never hides a trigger that the others see.
+A replica that could not be read may have work anywhere. What they say of the queue is put together in `signals`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
+from typing import Final
 
-from controller.api.scaling import Scaling
-from controller.scaling.readings import cpu_from_slots
-from controller.scaling.snapshot import Signal, Signals
+#: A reading is stale when it is older than this many intervals, and than this many seconds.
+STALE_INTERVALS: Final = 3
+STALE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class ServerReading:
     slots: float
     up: bool
     draining: bool
+    #: Counter: seconds that its slots were taken, summed over slots, since this process knows it. None: not counted.
+    busy_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class ReplicaReading:
     #: none.
     totals: tuple[float, float, float] | None = None
 
+    @property
+    def process(self) -> tuple[str, float]:
+        """Which process it is: one that restarted counts from zero and is another one."""
+        return self.url, self.started
+
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
@@ -55,55 +62,24 @@ class Scrape:
         return bool(self.replicas) and not self.failed
 
 
-def signals(scrape: Scrape, scaling: Scaling, *, ready: Sequence[str], monitor: Signal | None, now: float) -> Signals:
-    """The signals of a pool.
+def fresh(scrape: Scrape, *, max_age: float, now: float) -> Scrape:
+    """The scrape without what is too old to say anything about now; a reading that is counts as failed.
 
     Args:
         scrape: what the replicas said.
-        scaling: thresholds, and which source CPU comes from.
-        ready: names of the Ready servers.
-        monitor: CPU from Cloud Monitor; None where it has no metric or no fresh point.
-        now: Unix seconds.
+        max_age: seconds.
+        now: Unix seconds. A clock that was set back makes readings come from the future: they are as worthless.
     """
-    up = scaling.up
-    return Signals(
-        mean_response=_highest(scrape, [r.mean_response for r in scrape.replicas], up.mean_response_seconds, now=now),
-        queue_length=_highest(scrape, [r.queue_length for r in scrape.replicas], up.queue_length, now=now),
-        cpu=_cpu(scrape, scaling, ready=ready, monitor=monitor, now=now),
-        longest_wait=_highest(scrape, [r.oldest_age for r in scrape.replicas], up.max_wait_seconds, now=now),
-        problem=_problem(scrape),
-        dispatchers=frozenset(r.started for r in scrape.replicas),
-    )
+    old = [r for r in scrape.replicas if abs(now - r.at) > max_age]
+    if not old:
+        return scrape
+    failed = tuple((r.url, f"was read {now - r.at:.0f} s ago") for r in old)
+    return Scrape(tuple(r for r in scrape.replicas if r not in old), scrape.failed + failed)
 
 
-def _highest(scrape: Scrape, values: Sequence[float], up: float, *, now: float) -> Signal | None:
-    if not values:
-        return None
-    value = max(values)
-    if scrape.failed and value <= up:
-        return None
-    return Signal(value, now - min(r.at for r in scrape.replicas), "dispatcher")
-
-
-def _cpu(
-    scrape: Scrape, scaling: Scaling, *, ready: Sequence[str], monitor: Signal | None, now: float
-) -> Signal | None:
-    if scaling.cpu.source == "Monitor":
-        return monitor
-    if scaling.cpu.source == "Auto" and monitor is not None:
-        return monitor
-    busy = sum(r.servers[name].tasks for r in scrape.replicas for name in ready if name in r.servers)
-    slots = sum(max((r.servers[n].slots for r in scrape.replicas if n in r.servers), default=0.0) for n in ready)
-    percent = cpu_from_slots(busy, slots)
-    if percent is None or (scrape.failed and percent <= scaling.up.cpu_percent):
-        return None
-    return Signal(percent, now - min(r.at for r in scrape.replicas), "slots")
-
-
-def _problem(scrape: Scrape) -> str:
-    if scrape.failed:
-        return "; ".join(f"{url}: {why}" for url, why in scrape.failed[:4])
-    return "" if scrape.replicas else "the dispatcher's Service has no address"
+def max_age(interval_seconds: float) -> float:
+    """Seconds after which a reading is stale: some decisions may fail, and the last one still stands."""
+    return max(STALE_SECONDS, STALE_INTERVALS * interval_seconds)
 
 
 def tasks(scrape: Scrape, server: str) -> float:
@@ -143,6 +119,6 @@ def agreed_dead(scrape: Scrape, server: str) -> bool:
     return bool(scrape.replicas) and not any(r.servers[server].up for r in scrape.replicas if server in r.servers)
 
 
-def plausible(value: float) -> bool:
-    """A figure that can be a measurement: finite and not negative."""
-    return isfinite(value) and value >= 0.0
+def plausible(value: float, limit: float = inf) -> bool:
+    """A figure that can be a measurement: finite, not negative, and no larger than such a figure can be."""
+    return isfinite(value) and 0.0 <= value <= limit

@@ -1,5 +1,6 @@
 """What a decision may look at: one frozen picture of a pool, its servers, its offers and its signals."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -21,6 +22,15 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a figure is unknown."""
+
+    #: CamelCase, as conditions have it.
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Signals:
     """The figures that drive scaling; None is *unknown*."""
 
@@ -28,7 +38,9 @@ class Signals:
     queue_length: Signal | None = None
     cpu: Signal | None = None
     longest_wait: Signal | None = None
-    #: Why signals are unknown; empty when all were read.
+    #: Why those that are unknown are, by the names above.
+    missing: Mapping[str, Missing] = field(default_factory=dict)
+    #: Which replicas could not be read, and why; empty when all were. A trigger may be known nevertheless.
     problem: str = ""
     #: Start times of the dispatcher replicas; a change restarts the low-load clock.
     dispatchers: frozenset[float] = frozenset()
@@ -182,6 +194,8 @@ class Snapshot:
     #: The work that comes in; None while it is unknown.
     demand: Demand | None = None
     spent: Spent = Spent()
+    #: Unix seconds since which signals have been unknown, as the last decision saw it, by the trigger's name.
+    unknown_since: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from controller.api.scaling import Scaling
-from controller.scaling.snapshot import Signal, Signals
+from controller.scaling.snapshot import Missing, Signal, Signals
 
 
 class Level(StrEnum):
@@ -29,6 +29,8 @@ class Trigger:
     #: None: the signal does not take part in scaling down.
     down: float | None
     unit: str
+    #: Why the signal is unknown, where that can be told.
+    missing: Missing | None = None
 
     @property
     def level(self) -> Level:
@@ -56,15 +58,21 @@ class Trigger:
 
 def evaluate(signals: Signals, scaling: Scaling) -> tuple[Trigger, ...]:
     """All triggers in the order of the rules: mean response, queue length, CPU, longest wait."""
-    up, down = scaling.up, scaling.down
+    up, down, missing = scaling.up, scaling.down, signals.missing
     return (
         Trigger(
             "mean response", "SlowResponse", signals.mean_response,
-            up.mean_response_seconds, down.mean_response_seconds, " s",
+            up.mean_response_seconds, down.mean_response_seconds, " s", missing.get("mean_response"),
         ),
-        Trigger("queue length", "LongQueue", signals.queue_length, up.queue_length, down.queue_length, ""),
-        Trigger("CPU", "BusyServers", signals.cpu, up.cpu_percent, down.cpu_percent, " %"),
-        Trigger("longest wait", "LongWait", signals.longest_wait, up.max_wait_seconds, None, " s"),
+        Trigger(
+            "queue length", "LongQueue", signals.queue_length,
+            up.queue_length, down.queue_length, "", missing.get("queue_length"),
+        ),
+        Trigger("CPU", "BusyServers", signals.cpu, up.cpu_percent, down.cpu_percent, " %", missing.get("cpu")),
+        Trigger(
+            "longest wait", "LongWait", signals.longest_wait,
+            up.max_wait_seconds, None, " s", missing.get("longest_wait"),
+        ),
     )  # fmt: skip
 
 

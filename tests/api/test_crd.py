@@ -80,6 +80,8 @@ def test_every_object_that_has_defaults_inside_has_one_itself(definition: crd.De
             # T | None: absent means "none", so nothing may appear by default.
             optional += "default" not in part
             assert "default" in part or f"{path}.{key}" in {
+                "spec.metrics.prometheus",
+                "spec.metrics.prometheus.tokenSecret",
                 "spec.metrics.tokenSecret",
                 "spec.traffic.optimization.cdn",
                 "spec.queue.routes[].poll",
@@ -87,7 +89,7 @@ def test_every_object_that_has_defaults_inside_has_one_itself(definition: crd.De
                 "spec.server.systemDisk",
                 "spec.systemDisk",
             }
-    assert optional == {"gpupools": 5, "gpuinstances": 1, "regionpresets": 0}[definition.plural]
+    assert optional == {"gpupools": 7, "gpuinstances": 1, "regionpresets": 0}[definition.plural]
 
 
 def _has_defaults(schema: dict[str, Any]) -> bool:

@@ -158,6 +158,26 @@ POOL_FAULTS = {
         "spec.metrics",
         "set metrics.service or metrics.urls, not both",
     ),
+    "a query's address": (
+        {"metrics": {"prometheus": {"url": "http://p:9090/api/v1/query", "dispatchers": "a"}}},
+        "spec.metrics.prometheus",
+        "metrics.prometheus.url is http(s)://HOST[:PORT][/PREFIX]",
+    ),
+    "a user in the address": (
+        {"metrics": {"prometheus": {"url": "http://me:secret@p:9090", "dispatchers": "a"}}},
+        "spec.metrics.prometheus",
+        "without user",
+    ),
+    "nothing to ask Prometheus": (
+        {"metrics": {"prometheus": {"url": "http://p:9090"}}},
+        "spec.metrics.prometheus",
+        "metrics.prometheus needs a query in queries, or dispatchers",
+    ),
+    "a query without end": (
+        {"metrics": {"prometheus": {"url": "http://p:9090", "queries": {"cpuPercent": "x" * 2049}}}},
+        "spec.metrics.prometheus.queries.cpuPercent",
+        "2048",
+    ),
     "relative path": ({"server": {"healthPath": "health"}}, "spec.server.healthPath", "should match '^/'"),
     "no time": ({"queue": {"windowOrigin": "monday"}}, "spec.queue.windowOrigin", "date-time"),
     "unknown mode": ({"mode": "Guess"}, "spec.mode", 'supported values: "Act", "Recommend"'),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -305,3 +306,23 @@ def test_whatever_happens_enough_servers_remain_and_the_ejected_come_back(
         assert due is None or due > now
     servers.advance(now + 30.0)
     assert not any(server.health.ejected for server in servers)
+
+
+def test_how_long_slots_were_taken_is_counted_as_it_happens() -> None:
+    server = Server(spec("a", slots=2))
+    assert server.busy_seconds(100.0) == 0.0, "idle time is none"
+    server.enter("one", 100.0)
+    server.enter("two", 103.0)
+    assert server.busy_seconds(105.0) == 5.0 + 2.0
+    server.leave("one", 110.0)
+    assert server.busy_seconds(111.0) == 10.0 + 8.0
+    server.leave("two", 112.0)
+    assert server.busy_seconds(999.0) == 19.0
+
+
+def test_a_task_that_left_its_slot_cannot_leave_it_again() -> None:
+    server = Server(spec("a"))
+    server.enter("one", 0.0)
+    server.leave("one", 1.0)
+    with pytest.raises(KeyError):
+        server.leave("one", 2.0)

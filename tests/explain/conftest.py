@@ -58,7 +58,8 @@ def pool(*, spec: Mapping[str, Any] | None = None, generation: int = 1, **status
         "signals": [
             {"name": "queue length", "value": 2, "upThreshold": 15, "downThreshold": 3, "state": "Low",
              "source": "dispatcher", "ageSeconds": 1},
-            {"name": "CPU", "upThreshold": 85, "downThreshold": 30, "state": "Unknown"},
+            {"name": "CPU", "upThreshold": 85, "downThreshold": 30, "state": "Unknown",
+             "unknownSince": "2026-01-15T03:48:00.000Z", "message": "Cloud Monitor lags"},
         ],
         "lastDecision": decision(),
         "journal": [entry(700, "ScaleUp", "LongQueue", "queue length 42 > 15 -> buy 1 x 3XL"),

@@ -32,6 +32,7 @@ DECIDED  4 s ago; step up 1 servers
 SIGNAL        NOW      GROWS ABOVE  SHRINKS BELOW  STATE    AGE  FROM
 queue length  2        15           3              Low      1 s  dispatcher
 CPU           unknown  85 %         30 %           Unknown  -    -
+  CPU unknown since 2026-01-15 03:48:00 (12 min): Cloud Monitor lags
 
 WHY NOT MORE SERVERS  NotNeeded: enough
   it takes: a signal

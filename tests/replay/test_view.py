@@ -27,7 +27,7 @@ def machine(**changes: object) -> Machine:
 
 
 def scrape_of(seen: Machine) -> Scrape:
-    servers = {seen.name: seen.reading()} if seen.state is ServerState.READY else {}
+    servers = {seen.name: seen.reading(NOW)} if seen.state is ServerState.READY else {}
     return Scrape((ReplicaReading("replay", NOW, 0.0, 0.0, 0.0, 0.0, servers),))
 
 

@@ -12,7 +12,17 @@ import pytest
 from controller.api.gpupool import GpuPoolSpec
 from controller.scaling.actions import Launch
 from controller.scaling.plan import Plan, plan
-from controller.scaling.snapshot import Block, Memory, Offer, ServerState, ServerView, Signal, Signals, Snapshot
+from controller.scaling.snapshot import (
+    Block,
+    Memory,
+    Missing,
+    Offer,
+    ServerState,
+    ServerView,
+    Signal,
+    Signals,
+    Snapshot,
+)
 
 #: 2026-01-15 12:00 in Beijing, so neither a day nor a month is about to turn.
 NOW: Final = 1_768_449_600.0
@@ -25,9 +35,10 @@ Fields = Mapping[str, Any]
 
 def build_signals(**changes: Any) -> Signals:
     problem, dispatchers = changes.pop("problem", ""), changes.pop("dispatchers", DISPATCHERS)
+    missing: Mapping[str, Missing] = changes.pop("missing", {})
     values = {**IDLE, **changes}
     known = {name: None if value is None else Signal(value, 1.0, "test") for name, value in values.items()}
-    return Signals(**known, problem=problem, dispatchers=frozenset(dispatchers))
+    return Signals(**known, missing=missing, problem=problem, dispatchers=frozenset(dispatchers))
 
 
 def build_server(name: str, *, age: float | None = 7200.0, **changes: Any) -> ServerView:

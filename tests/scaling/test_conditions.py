@@ -8,7 +8,7 @@ import pytest
 from controller.api.model import ConditionModel
 from controller.scaling.conditions import condition, pool_conditions
 from controller.scaling.plan import plan
-from controller.scaling.snapshot import NOT_VERIFIED, Memory, ServerState, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, Memory, Missing, ServerState, Snapshot
 
 MakeSnapshot = Callable[..., Snapshot]
 
@@ -16,6 +16,7 @@ NEW = {"name": "new", "age": None}
 SICK = {"name": "s1", "state": ServerState.UNHEALTHY}
 DEAD = {"state": ServerState.UNHEALTHY, "agreed_dead": True}
 NEW_PRESET = (("nanjing", NOT_VERIFIED),)
+NO_CPU = {"cpu": None, "missing": {"cpu": Missing("CpuUnknown", "Cloud Monitor lags")}}
 SOLD_OUT = [{"sold_out_until": 9e9}]
 
 
@@ -57,13 +58,16 @@ ROWS = [
     row("a pool that is being deleted", "Ready", "False/Deleting", deleting=True),
     row("all is read", "MetricsAvailable", "True/Scraped"),
     row("a scrape failed", "MetricsAvailable", "False/ScrapeFailed", signals={"problem": "http://a: timed out"}),
-    row("no CPU figure", "MetricsAvailable", "Unknown/CpuUnknown", signals={"cpu": None}),
+    row("no CPU figure", "MetricsAvailable", "Unknown/CpuUnknown", signals=NO_CPU),
+    row(
+        "none for long", "MetricsAvailable", "False/CpuUnknown", signals=NO_CPU, unknown_since={"CPU": 1_768_448_999.0}
+    ),
     row(
         "no CPU figure without a server",
         "MetricsAvailable",
         "True/Scraped",
         servers=[],
-        signals={"cpu": None},
+        signals={"cpu": None, "missing": {"cpu": Missing("NoServer", "no server is Ready")}},
     ),
     row("something is in stock", "CapacityAvailable", "True/OffersInStock", offers=[*SOLD_OUT, {"bundle": "3XL"}]),
     row("all is sold out", "CapacityAvailable", "False/SoldOut", offers=SOLD_OUT),

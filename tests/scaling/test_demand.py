@@ -85,5 +85,5 @@ def test_what_is_remembered_is_bounded() -> None:
     meter = DemandMeter()
     for at in range(0, 100_000, 10):
         meter.note(one(float(at), float(at)))
-    [history] = meter._history.values()
-    assert len(history) <= KEPT_SECONDS / 10 + 1
+    [track] = meter._tracks._tracks.values()
+    assert len(track.readings) <= KEPT_SECONDS / 10 + 2

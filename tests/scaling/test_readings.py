@@ -59,20 +59,27 @@ def test_longest_wait_is_the_age_of_the_oldest_queued_task(submitted: list[float
 
 
 @pytest.mark.parametrize(
-    ("what", "points", "reading"),
+    ("what", "points", "servers", "reading"),
     [
-        ("mean over servers, age of the oldest point", [(990.0, 20.0), (940.0, 40.0)], (30.0, 60.0)),
-        ("a point of exactly ten minutes counts", [(400.0, 50.0)], (50.0, 600.0)),
-        ("an older one does not", [(399.9, 50.0)], None),
-        ("nor beside a fresh one", [(399.9, 99.0), (999.0, 10.0)], (10.0, 1.0)),
-        ("no point is unknown", [], None),
-        ("idle is known", [(999.0, 0.0)], (0.0, 1.0)),
+        ("mean over servers, age of the oldest point", [(990.0, 20.0), (940.0, 40.0)], 2, (30.0, 60.0)),
+        ("a point of exactly ten minutes counts", [(400.0, 50.0)], 1, (50.0, 600.0)),
+        ("an older one does not", [(399.9, 50.0)], 1, None),
+        ("nor beside a fresh one", [(399.9, 99.0), (999.0, 10.0)], 2, (10.0, 1.0)),
+        ("no point is unknown", [], 1, None),
+        ("idle is known", [(999.0, 0.0)], 1, (0.0, 1.0)),
+        ("half of the servers speak for all", [(999.0, 10.0)], 2, (10.0, 1.0)),
+        ("fewer do not", [(999.0, 10.0)], 3, None),
+        ("the cloud's clock may be ahead", [(1030.0, 10.0)], 1, (10.0, 0.0)),
+        ("but not by that much", [(1601.0, 10.0)], 1, None),
+        ("agents round up", [(999.0, 101.0)], 1, (100.0, 1.0)),
+        ("what is no percentage is no figure", [(999.0, 4000.0)], 1, None),
+        ("nor is less than nothing", [(999.0, -1.0)], 1, None),
     ],
 )
 def test_cpu_from_cloud_monitor(
-    what: str, points: list[tuple[float, float]], reading: tuple[float, float] | None
+    what: str, points: list[tuple[float, float]], servers: int, reading: tuple[float, float] | None
 ) -> None:
-    assert readings.cpu_from_monitor(points, now=1000.0) == reading
+    assert readings.cpu_from_monitor(points, servers=servers, now=1000.0) == reading
 
 
 @pytest.mark.parametrize(

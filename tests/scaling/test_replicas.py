@@ -1,14 +1,11 @@
-"""What several dispatcher replicas say, put together: a replica that cannot be read may never look like idleness."""
+"""What several dispatcher replicas say of the servers: a replica that cannot be read may never look like idleness."""
 
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import pytest
 
-from controller.api.scaling import Scaling
 from controller.scaling import replicas
 from controller.scaling.replicas import ReplicaReading, Scrape, ServerReading
-from controller.scaling.snapshot import Signal, Signals
 
 NOW = 1000.0
 
@@ -31,101 +28,6 @@ def replica(**changes: Any) -> ReplicaReading:
 
 def scrape(*found: ReplicaReading, failed: int = 0) -> Scrape:
     return Scrape(found, tuple((f"http://f{n}", "timed out") for n in range(failed)))
-
-
-def read(
-    *found: ReplicaReading,
-    failed: int = 0,
-    source: Literal["Auto", "Monitor", "Slots"] = "Auto",
-    ready: tuple[str, ...] = ("s1",),
-    monitor: Signal | None = None,
-) -> Signals:
-    scaling = msgspec.convert({"cpu": {"source": source}}, Scaling)
-    return replicas.signals(scrape(*found, failed=failed), scaling, ready=ready, monitor=monitor, now=NOW)
-
-
-def value(signal: Signal | None) -> float | None:
-    return None if signal is None else signal.value
-
-
-def test_queue_wide_figures_are_the_maximum_over_replicas() -> None:
-    signals = read(
-        replica(queue_length=7, oldest_age=1.5, mean_response=0.5, at=NOW - 3),
-        replica(queue_length=6, oldest_age=2.5, mean_response=0.1),
-    )
-    assert value(signals.queue_length) == 7
-    assert value(signals.longest_wait) == 2.5
-    assert value(signals.mean_response) == 0.5
-    assert signals.queue_length == Signal(7, 3.0, "dispatcher"), "as old as the oldest scrape"
-
-
-def test_slots_are_summed_over_replicas_and_each_server_counts_its_slots_once() -> None:
-    one = {"s1": server(tasks=1, slots=2), "s2": server(tasks=0, slots=2)}
-    two = {"s1": server(tasks=1, slots=2), "s2": server(tasks=1, slots=2)}
-    signals = read(replica(servers=one), replica(servers=two), ready=("s1", "s2"))
-    assert signals.cpu == Signal(75.0, 0.0, "slots")
-
-
-def test_only_ready_servers_count_for_cpu() -> None:
-    servers = {"s1": server(tasks=1), "unready": server(tasks=0)}
-    assert value(read(replica(servers=servers)).cpu) == 100.0
-
-
-def test_pass_through_is_no_task() -> None:
-    assert value(read(replica(servers={"s1": server(in_flight=9, tasks=0)})).cpu) == 0.0
-
-
-def test_without_a_ready_server_cpu_is_unknown() -> None:
-    assert read(replica(), ready=()).cpu is None
-
-
-@pytest.mark.parametrize(
-    ("source", "monitor", "used"),
-    [
-        ("Auto", Signal(40.0, 30.0, "monitor"), "monitor"),
-        ("Auto", None, "slots"),
-        ("Slots", Signal(40.0, 30.0, "monitor"), "slots"),
-        ("Monitor", Signal(40.0, 30.0, "monitor"), "monitor"),
-        ("Monitor", None, None),
-    ],
-)
-def test_where_cpu_comes_from(
-    source: Literal["Auto", "Monitor", "Slots"], monitor: Signal | None, used: str | None
-) -> None:
-    cpu = read(replica(servers={"s1": server(tasks=1)}), source=source, monitor=monitor).cpu
-    assert (cpu.source if cpu else None) == used
-
-
-def test_no_replica_means_unknown_never_zero() -> None:
-    signals = read()
-    assert (signals.mean_response, signals.queue_length, signals.cpu, signals.longest_wait) == (None,) * 4
-    assert "no address" in signals.problem
-
-
-@pytest.mark.parametrize(
-    ("figure", "signal", "threshold"),
-    [
-        ("mean_response", "mean_response", 3.0),
-        ("queue_length", "queue_length", 15.0),
-        ("oldest_age", "longest_wait", 10.0),
-    ],
-)
-def test_a_replica_that_fails_hides_low_figures_but_not_a_trigger(figure: str, signal: str, threshold: float) -> None:
-    at = read(replica(**{figure: threshold}), failed=1)
-    above = read(replica(**{figure: threshold + 1}), failed=1)
-    assert getattr(at, signal) is None
-    assert value(getattr(above, signal)) == threshold + 1
-    assert at.problem == "http://f0: timed out"
-
-
-@pytest.mark.parametrize(("tasks", "cpu"), [(17.0, None), (18.0, 90.0)])
-def test_the_same_holds_for_cpu(tasks: float, cpu: float | None) -> None:
-    servers = {"s1": server(tasks=tasks, slots=20)}
-    assert value(read(replica(servers=servers), failed=1).cpu) == cpu
-
-
-def test_replicas_are_known_by_their_start() -> None:
-    assert read(replica(started=5.0), replica(started=6.0)).dispatchers == {5.0, 6.0}
 
 
 def test_tasks_are_summed_over_replicas_and_an_open_websocket_is_none() -> None:
@@ -195,7 +97,53 @@ def test_dead_is_what_every_reporting_dispatcher_finds(
 
 @pytest.mark.parametrize(
     ("figure", "plausible"),
-    [(0.0, True), (1e9, True), (-0.1, False), (float("nan"), False), (float("inf"), False), (float("-inf"), False)],
+    [
+        (0.0, True),
+        (1e9, True),
+        (1e12, True),
+        (-0.1, False),
+        (float("nan"), False),
+        (float("inf"), False),
+        (float("-inf"), False),
+    ],
 )
 def test_which_figures_can_be_measurements(figure: float, plausible: bool) -> None:
     assert replicas.plausible(figure) is plausible
+
+
+@pytest.mark.parametrize(("figure", "plausible"), [(1e7, True), (1e7 + 1, False), (1e12, False)])
+def test_a_figure_beyond_its_limit_cannot_be_one(figure: float, plausible: bool) -> None:
+    assert replicas.plausible(figure, 1e7) is plausible
+
+
+def read_at(at: float) -> ReplicaReading:
+    return replica(at=at, servers=IDLE)
+
+
+@pytest.mark.parametrize(
+    ("what", "found", "kept", "why"),
+    [
+        ("just read", [read_at(NOW)], 1, ""),
+        ("read 30 s ago", [read_at(NOW - 30.0)], 1, ""),
+        ("older", [read_at(NOW - 31.0)], 0, "was read 31 s ago"),
+        ("one of two is older", [read_at(NOW - 31.0), read_at(NOW)], 1, "was read 31 s ago"),
+        ("the clock was set back", [read_at(NOW + 3600.0)], 0, "was read -3600 s ago"),
+    ],
+)
+def test_a_stale_reading_is_a_failed_one(what: str, found: list[ReplicaReading], kept: int, why: str) -> None:
+    left = replicas.fresh(scrape(*found), max_age=30.0, now=NOW)
+    assert len(left.replicas) == kept
+    assert [reason for _, reason in left.failed] == ([why] if why else [])
+    assert left.complete is not bool(why)
+
+
+def test_nothing_is_drained_or_withdrawn_by_a_stale_reading() -> None:
+    old = replicas.fresh(scrape(read_at(NOW - 31.0)), max_age=30.0, now=NOW)
+    assert not replicas.drained(old, "s1", since=NOW - 40.0, timeout_seconds=600.0, now=NOW)
+    assert not replicas.withdrawn(old, "another")
+    assert not replicas.agreed_dead(old, "s1")
+
+
+@pytest.mark.parametrize(("interval", "age"), [(1, 30.0), (10, 30.0), (60, 180.0)])
+def test_a_reading_is_stale_after_three_intervals_and_half_a_minute(interval: int, age: float) -> None:
+    assert replicas.max_age(interval) == age

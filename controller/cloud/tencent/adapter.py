@@ -196,9 +196,9 @@ class TencentCloud:
         return tuple(await _in_batches(instance_ids, MAX_IDS, _halving(ask, _vanished)))
 
     async def cpu_metric(self) -> str | None:
-        """See `Cloud.cpu_metric`. A metric once found is remembered; none found is asked again."""
-        if not self._cpu and (metric := cpumetric.choose(await self._base_metrics())):
-            self._cpu[metric.name] = metric
+        """See `Cloud.cpu_metric`. Asked each time: what is published may change, under a new name too."""
+        metric = cpumetric.choose(await self._base_metrics())
+        self._cpu = {} if metric is None else {metric.name: metric}
         return next(iter(self._cpu), None)
 
     async def cpu_percent(self, region: str, instance_ids: Sequence[str], *, metric: str) -> tuple[CpuPoint, ...]:

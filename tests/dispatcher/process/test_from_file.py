@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from controller.api import metrics
-from controller.operator.scrape import parse
+from controller.operator.page import parse
 
 pytestmark = pytest.mark.processes
 
@@ -49,8 +49,9 @@ async def test_the_metrics_are_what_the_contract_says_and_the_operator_reads(
     await dispatcher.until(lambda: _is(dispatcher.figure(metrics.QUEUE_LENGTH), 2.0))
     text = (await dispatcher.admin("/metrics"))[1]
     names = [value for name, value in vars(metrics).items() if name.isupper() and str(value).startswith("haipool_")]
-    gauges = [name for name in names if name not in metrics.TOTALS]
+    gauges = [name for name in names if name not in (*metrics.TOTALS, metrics.SERVER_BUSY)]
     assert len(gauges) == 11
+    assert f"\n# TYPE {metrics.SERVER_BUSY} counter\n" in text
     for name in metrics.TOTALS:
         assert f"\n{name} " in text
     for name in gauges:
@@ -61,6 +62,8 @@ async def test_the_metrics_are_what_the_contract_says_and_the_operator_reads(
     assert 0 < reading.oldest_age < 120
     server = reading.servers["gpu-0"]
     assert (server.in_flight, server.tasks, server.slots, server.up, server.draining) == (1, 1, 1, True, False)
+    assert server.busy_seconds is not None
+    assert server.busy_seconds > 0.0
     for _ in tasks:
         gpu.go.release()
     assert [answer[0] for answer in await asyncio.gather(*tasks)] == [200] * 3
