@@ -46,6 +46,7 @@ class Condition:
     TRAFFIC_WITHIN_QUOTA: Final = "TrafficWithinQuota"
     PAUSED: Final = "Paused"
     REGION_AVAILABLE: Final = "RegionAvailable"
+    PRICES_KNOWN: Final = "PricesKnown"
     LAUNCHED: Final = "Launched"
     RUNNING: Final = "Running"
     SERVING: Final = "Serving"
