@@ -1,15 +1,16 @@
 """Whether, why and what to buy."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from controller.scaling.actions import Action, Adopt, Launch, Undrain, Verdict
 from controller.scaling.budget import allow
-from controller.scaling.offers import buyable
+from controller.scaling.offers import buyable, choose
 from controller.scaling.readings import nothing_being_deployed
 from controller.scaling.sizing import Sizing, auto_step
-from controller.scaling.snapshot import NOT_VERIFIED, ServerState, ServerView, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Snapshot
 from controller.scaling.triggers import Trigger, firing
 
 #: First pause after a failed deployment; doubles with each further one in a row.
@@ -166,14 +167,33 @@ def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
     if count <= 0:
         limit = snapshot.spec.scaling.up.max_launches_per_minute
         return [], _hold("LaunchRateLimited", f"{want.message}; scaling.up.maxLaunchesPerMinute is {limit}")
-    best, grows = offers[0], want.reason != "BelowMinimum"
-    allowed = allow(snapshot, best.price_per_hour, count, why=want.message, grows=grows, now=now)
-    if isinstance(allowed, Verdict):
-        return [], allowed
-    count = allowed
-    message = f"{want.message} -> buy {count} x {best}"
-    actions: list[Action] = [Launch(best, want.reason, message) for _ in range(count)]
+    chosen = choose(snapshot.offers, snapshot.blocks, count, now=now)
+    affordable = _affordable(snapshot, want, chosen, now=now)
+    if isinstance(affordable, Verdict):
+        return [], affordable
+    chosen = affordable
+    message = f"{want.message} -> buy {_listed(chosen)}"
+    actions: list[Action] = [Launch(offer, want.reason, message) for offer in chosen]
     return actions, Verdict("ScaleUp", want.reason, message)
+
+
+def _affordable(snapshot: Snapshot, want: Wanted, chosen: list[Offer], *, now: float) -> list[Offer] | Verdict:
+    """As many of the first as the budget allows, each counted at the price of the dearest of them."""
+    grows = want.reason != "BelowMinimum"
+    while True:
+        dearest = max(offer.price_per_hour for offer in chosen)
+        allowed = allow(snapshot, dearest, len(chosen), why=want.message, grows=grows, now=now)
+        if not isinstance(allowed, Verdict):
+            return chosen[:allowed]
+        if len(chosen) == 1:
+            return allowed
+        chosen = chosen[:-1]
+
+
+def _listed(chosen: Sequence[Offer]) -> str:
+    """`2 x XL in ap-nanjing at 0.88 CNY/h`, with a word on those that are trials."""
+    counts = Counter(chosen)
+    return ", ".join(f"{n} x {offer}{' (sold out before)' if offer.half_open else ''}" for offer, n in counts.items())
 
 
 def room(snapshot: Snapshot) -> int:
