@@ -23,12 +23,25 @@ DISCOVERY_SECONDS: Final = 3600.0
 DISCOVERY_RETRY_SECONDS: Final = 120.0
 
 
-class CpuMonitor:
-    """The newest CPU point of every instance. Asking happens in the background: no decision waits for Cloud Monitor."""
+def _nobody(_region: str) -> Iterable[str]:
+    return ()
 
-    def __init__(self, cloud: Cloud, clock: Callable[[], float]) -> None:
+
+class CpuMonitor:
+    """The newest CPU point of every instance. Asking happens in the background: no decision waits for Cloud Monitor.
+
+    Args:
+        cloud: what is asked.
+        clock: seconds.
+        everyone: ids of all instances of a region whose pools want to know, so that one pool's question serves all.
+    """
+
+    def __init__(
+        self, cloud: Cloud, clock: Callable[[], float], everyone: Callable[[str], Iterable[str]] = _nobody
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
+        self._everyone = everyone
         self._metric: str | None = None
         self._discover_at = 0.0
         self._points: dict[str, CpuPoint] = {}
@@ -41,7 +54,7 @@ class CpuMonitor:
         for region, ids in wanted.items():
             if ids and self._due(region, ids):
                 self._asked[region] = self._clock()
-                self._asking[region] = asyncio.create_task(self._ask(region, sorted(ids)))
+                self._asking[region] = asyncio.create_task(self._ask(region, sorted(ids.union(self._everyone(region)))))
         mine = frozenset[str]().union(*wanted.values())
         points = [(p.at.timestamp(), p.percent) for i, p in self._points.items() if i in mine]
         found = cpu_from_monitor(points, now=self._clock())

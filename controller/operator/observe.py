@@ -10,6 +10,7 @@ from controller.api.regionpreset import OfferStatus, RegionPreset
 from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
 from controller.operator.leaks import strays, unaudited
+from controller.operator.store import Store
 from controller.scaling.replicas import agreed_dead, drained, signals, tasks
 from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Signal, Snapshot
 from controller.scaling.usage import used_this_month
@@ -125,11 +126,27 @@ def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus) -> Offer | 
     )
 
 
+def monitored(instance: GpuInstance) -> bool:
+    """Whether its CPU counts: it serves."""
+    return instance.status.phase == "Ready" and not instance.draining and bool(instance.status.instance_id)
+
+
+def everyone_monitored(store: Store, region: str) -> list[str]:
+    """Ids of all instances of a region whose CPU counts in some pool."""
+    return [
+        instance.status.instance_id
+        for pool in store.pools
+        if pool.spec.scaling.cpu.source != "Slots"
+        for instance in store.instances_of(pool)
+        if instance.spec.region == region and monitored(instance)
+    ]
+
+
 def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signal | None:
     if pool.spec.scaling.cpu.source == "Slots":
         return None
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for instance in instances:
-        if instance.status.phase == "Ready" and not instance.draining and instance.status.instance_id:
+        if monitored(instance):
             ids[instance.spec.region].append(instance.status.instance_id)
     return ctx.cpu.reading(ids)

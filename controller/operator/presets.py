@@ -22,6 +22,8 @@ from controller.cloud.errors import (
 )
 from controller.operator.context import Context
 from controller.operator.objects import changed, merge_conditions
+from controller.operator.rounds import begun, share, until_next
+from controller.operator.sharing import SERVES_SECONDS
 from controller.scaling.conditions import condition
 from controller.scaling.presets import Quote, bought, cheapest, expire, refresh, sold_out
 from controller.scaling.readings import daily_storage_cost
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 REFRESH_SECONDS: Final = 600.0
 #: Time between two looks at a preset that is not.
 RETRY_SECONDS: Final = 20.0
+#: Time over which the presets of a region are spread, so that they do not all write at once.
+SPREAD_SECONDS: Final = SERVES_SECONDS / 2.0
 #: How long one answer about open regions serves all presets.
 REGIONS_SECONDS: Final = 300.0
 
@@ -61,8 +65,14 @@ class Presets:
         verified = unix(preset.status.verified_at)
         if verified is None or preset.status.observed_generation != preset.metadata.generation:
             return 0.0
-        ready = any(c.type == Condition.READY and c.status == "True" for c in preset.status.conditions)
-        return verified + (REFRESH_SECONDS if ready else RETRY_SECONDS) - self._ctx.clock()
+        now = self._ctx.clock()
+        if not any(c.type == Condition.READY and c.status == "True" for c in preset.status.conditions):
+            return verified + RETRY_SECONDS - now
+        # All presets of a region look soon after the same moment, so that one question serves them all.
+        late = SPREAD_SECONDS * share(preset.metadata.key)
+        if begun(REFRESH_SECONDS, now - late, preset.spec.region) > verified - late:
+            return 0.0
+        return until_next(REFRESH_SECONDS, now - late, preset.spec.region)
 
     async def _verify(self, preset: RegionPreset) -> float:
         quotes: dict[str, Quote] = {}
@@ -141,11 +151,13 @@ class Presets:
                 }
             await self._announce(preset, conditions)
             await ctx.objects.preset_status(preset, changed(preset.status, fields))
+            after = ctx.store.presets.get(preset.metadata.key) or preset
         ctx.metrics.storage.labels(preset.metadata.namespace, preset.metadata.name).set(cost)
         for offer in offers:
             if offer.price_per_hour is not None:
                 ctx.metrics.offer_price.labels(preset.spec.region, offer.bundle).set(offer.price_per_hour)
-        self._wake_pools(preset)
+        if _sells(preset) != _sells(after):
+            self._wake_pools(preset)
 
     async def _announce(self, preset: RegionPreset, conditions: list[ConditionModel]) -> None:
         before = {c.type: (c.status, c.reason) for c in preset.status.conditions}
@@ -159,7 +171,7 @@ class Presets:
                 await self._ctx.events.normal(preset, new.reason, new.message)
 
     def _wake_pools(self, preset: RegionPreset) -> None:
-        for pool in self._ctx.store.pools:
+        for pool in self._ctx.store.pools.of(preset.metadata.namespace):
             if any(p.metadata.key == preset.metadata.key for p in self._ctx.store.presets_of(pool)):
                 self._ctx.wake_pool(pool.metadata.key)
 
@@ -188,6 +200,14 @@ class Presets:
 
 def _marked(offer: OfferStatus, is_sold_out: bool, *, now: float) -> OfferStatus:
     return sold_out(offer, now=now, jitter=random.random()) if is_sold_out else bought(offer)  # noqa: S311 - jitter
+
+
+def _sells(preset: RegionPreset) -> object:
+    """What pools look at: a change of it is worth a decision now."""
+    status = preset.status
+    ready = [(c.status, c.reason) for c in status.conditions if c.type == Condition.READY]
+    offers = [(o.bundle, o.price_per_hour, o.state, o.sold_out_until) for o in status.offers]
+    return status.observed_generation, status.application_id, status.application_state, ready, offers
 
 
 def _offers(offers: tuple[OfferStatus, ...]) -> dict[str, Any]:

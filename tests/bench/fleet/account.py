@@ -18,15 +18,15 @@ from tests.bench.origin import Origin
 ADDRESSES: Final = "127.32.0.0/16"
 #: From a purchase to RUNNING, seconds: long enough that no pool buys twice during one trigger.
 DEPLOY_SECONDS: Final = 30.0
-#: CPU per cent that Cloud Monitor gives for every instance: between the thresholds.
-CPU_PERCENT: Final = 50.0
+#: CPU per cent that Cloud Monitor gives for every instance: low, so that the queue decides how a pool's load is called.
+CPU_PERCENT: Final = 20.0
 
 
 class Account:
     """The simulated account with its servers."""
 
     def __init__(self) -> None:
-        self.port = free_port(rng=random.Random())  # noqa: S311 - to keep out of others' way
+        self.port = free_port(rng=random.Random())
         config = CloudConfig(deploy_s=DEPLOY_SECONDS, terminate_s=5.0, metrics=(CPU_METRIC,), addresses=ADDRESSES)
         self.cloud = SimulatedCloud(config, on_running=self._start, on_gone=self._stop)
         self._servers: dict[str, asyncio.Server] = {}
@@ -50,7 +50,9 @@ class Account:
 
     def addresses(self) -> dict[str, str]:
         """Address of every instance whose server answers."""
-        return {i.instance_id: i.address for i in self.cloud.instances() if i.address and i.instance_id in self._servers}
+        return {
+            i.instance_id: i.address for i in self.cloud.instances() if i.address and i.instance_id in self._servers
+        }
 
     def purchases(self) -> list[Any]:
         """(Unix seconds, instance name, outcome) of every RunInstances so far."""

@@ -159,7 +159,7 @@ def triggered(fleet: Fleet, plan: Plan, tell: Callable[[str], None]) -> list[flo
     Raises:
         BenchError: a pool does not buy.
     """
-    rng = random.Random(0)  # noqa: S311 - phases of a benchmark, the same in every run
+    rng = random.Random(0)
     spread = SPREAD_INTERVALS * plan.interval
     begin = time.time() + 1.0
     # Long enough to be seen at the next look, and over before the new server runs: nobody buys twice.

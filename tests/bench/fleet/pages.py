@@ -22,8 +22,8 @@ from tests.bench.wire import HEAD_END
 
 #: Waiting tasks of a pool that is to buy: above `scaling.up.queueLength`.
 LONG_QUEUE: Final = 40
-#: (waiting tasks, mean response in seconds), each drawn anew between these, by kind of pool. A quiet pool has nothing to
-#: do, a busy one stays between the thresholds, a wavering one crosses the lower ones.
+#: (waiting tasks, mean response in seconds), each drawn anew between these, by kind of pool. A quiet pool has nothing
+#: to do, a busy one stays between the thresholds, a wavering one crosses the lower ones.
 KINDS: Final = {
     "quiet": ((0, 0), (0.0, 0.0)),
     "busy": ((4, 12), (1.2, 2.5)),
@@ -46,7 +46,7 @@ class Pages:
 
     def __init__(self, template: str) -> None:
         self._template = _without_own(template)
-        self._random = random.Random(0)  # noqa: S311 - figures of a benchmark, the same in every run
+        self._random = random.Random(0)
         self._started = time.time()
         #: (kind, lines about its servers), by the path of the page.
         self._pools: dict[str, tuple[str, str]] = {}
@@ -126,9 +126,9 @@ class Reader(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 " + status + b"\r\n" + kind + b"\r\n" + length + HEAD_END + body)
 
 
-async def serve(template: Path) -> None:
+async def serve(template: str) -> None:
     """Serve until standard input ends."""
-    pages = Pages(template.read_text())
+    pages = Pages(template)
     server = await asyncio.get_running_loop().create_server(lambda: Reader(pages), "127.0.0.1", 0, backlog=256)
     say_hello(port=server.sockets[0].getsockname()[1])
     handlers: dict[str, Any] = {"add": pages.add, "schedule": pages.schedule, "reads": lambda: pages.reads}
@@ -137,4 +137,4 @@ async def serve(template: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(Path(sys.argv[1])))
+    uvloop.run(serve(Path(sys.argv[1]).read_text()))

@@ -68,7 +68,7 @@ class Seed:
     def __init__(self, kube: KubeClient, account: Helper, pages: Helper, now: float) -> None:
         self._kube, self._account, self._pages, self._now = kube, account, pages, now
         self._application = CloudConfig().applications[0]
-        self._random = random.Random(0)  # noqa: S311 - phases of a benchmark, the same in every run
+        self._random = random.Random(0)
 
     async def plant(self, size: Size) -> list[Pool]:
         """Everything; returns the pools."""
