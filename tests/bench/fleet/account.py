@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import uvloop
 
-from controller.sandbox.cloudsim import CPU_METRIC, CloudConfig, InstanceView, SimulatedCloud
+from controller.sandbox.cloudsim import CPU_METRIC, CloudConfig, InstanceView, SampleMetric, SimulatedCloud
 from controller.sandbox.loopback import free_port
 from tests.bench.fleet.orders import say_hello, serve_orders
 from tests.bench.origin import Origin
@@ -25,9 +25,9 @@ CPU_PERCENT: Final = 20.0
 class Account:
     """The simulated account with its servers."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: tuple[SampleMetric, ...] = (CPU_METRIC,)) -> None:
         self.port = free_port(rng=random.Random())
-        config = CloudConfig(deploy_s=DEPLOY_SECONDS, terminate_s=5.0, metrics=(CPU_METRIC,), addresses=ADDRESSES)
+        config = CloudConfig(deploy_s=DEPLOY_SECONDS, terminate_s=5.0, metrics=metrics, addresses=ADDRESSES)
         self.cloud = SimulatedCloud(config, on_running=self._start, on_gone=self._stop)
         self._servers: dict[str, asyncio.Server] = {}
 
@@ -37,6 +37,12 @@ class Account:
 
     async def _stop(self, instance: InstanceView) -> None:
         self._servers.pop(instance.instance_id).close()
+
+    async def close(self) -> None:
+        """End the cloud, then the servers."""
+        await self.cloud.stop()
+        for server in self._servers.values():
+            server.close()
 
     def add(self, instances: list[list[str]]) -> list[str]:
         """Put instances into the account, as (region, bundle, name), that were bought long ago; returns their ids."""
@@ -70,7 +76,7 @@ async def serve() -> None:
         "counts": account.cloud.counts,
         "purchases": account.purchases,
     })  # fmt: skip
-    await account.cloud.stop()
+    await account.close()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -57,43 +58,45 @@ class Steady:
 
 
 def measure(plan: Plan, tell: Callable[[str], None]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Measure the fleets: the small numbers of pools side by side, for what they ask for, then the last one alone.
+    """Measure: what each number of pools asks for, in the same minute, and then the last one alone.
 
     Raises:
         BenchError: something did not answer as it should.
     """
     *few, many = plan.pools
-    raw: dict[str, Any] = {}
     tell("a dispatcher's metrics page")
     page = dispatcher_page()
     with Processes() as processes:
-        found = rest(_fleets(processes, plan, few, page, tell), plan, tell) if few else {}
-    raw["steady"] = {str(pools): one.raw() for pools, one in found.items()}
-    with Processes() as processes:
         (fleet,) = _fleets(processes, plan, [many], page, tell)
-        steady = rest([fleet], plan, tell)[many]
+        with Processes() as others:
+            fleets = [*_fleets(others, plan, few, page, tell), fleet]
+            start(fleets, plan, tell)
+            together = at_rest(fleets, plan, tell)
+        alone = at_rest([fleet], plan, tell)[many]
         waits = triggered(fleet, plan, tell)
         last, peak = fleet.moment(), fleet.rss_mb()[1]
-    raw["steady"][str(many)] = steady.raw()
-    busy = last.at - steady.end.at
-    raw |= {
-        "trigger_to_purchase_s": waits,
-        "cpu_cores_while_buying": (last.cpu - steady.end.cpu) / busy,
-        "decisions": _less(last, steady.begin),
-    }
-    calls = {str(pools): sum(one.cloud.values()) for pools, one in (found | {many: steady}).items()}
+    decisions = _less(last, alone.begin)
+    buying = (last.cpu - alone.end.cpu) / (last.at - alone.end.at)
+    calls = {str(pools): sum(one.cloud.values()) for pools, one in together.items()}
     figures = {
-        "cpu_cores": steady.cpu_cores,
-        "cpu_cores_while_buying": raw["cpu_cores_while_buying"],
+        "cpu_cores": alone.cpu_cores,
+        "cpu_cores_while_buying": buying,
         "rss_mb": peak,
-        "rss_mb_steady": steady.rss_mb,
-        "decision_p99_s": percentile(_less(last, steady.begin), 0.99),
+        "rss_mb_steady": alone.rss_mb,
+        "decision_p99_s": percentile(decisions, 0.99),
         "trigger_to_purchase_p99_s": _ranked(waits, 0.99),
         "trigger_to_purchase_p50_s": median(waits),
-        "api_calls_per_minute": sum(steady.api.values()),
+        "trigger_to_purchase_over_interval_s": _ranked(waits, 0.99) - plan.interval,
+        "api_calls_per_minute": sum(alone.api.values()),
         "cloud_calls_per_minute": calls,
-        "cloud_calls_growth": calls[str(many)] / (calls[str(plan.pools[0])] or 1.0),
+        "cloud_calls_growth": calls[str(many)] / max(calls[str(plan.pools[0])], 1.0),
         "interval_s": float(plan.interval),
+    }
+    raw = {
+        "together": {str(pools): one.raw() for pools, one in together.items()},
+        "alone": alone.raw(),
+        "trigger_to_purchase_s": waits,
+        "decisions_by_seconds": {f"{bound:g}": count for bound, count in decisions.items()},
     }
     return figures, raw
 
@@ -118,29 +121,42 @@ def _fleets(
     return fleets
 
 
-def rest(fleets: Sequence[Fleet], plan: Plan, tell: Callable[[str], None]) -> dict[int, Steady]:
-    """Start the operators, and see what they take once the start is over."""
-    names = " and ".join(str(fleet.size.pools) for fleet in fleets)
+def start(fleets: Sequence[Fleet], plan: Plan, tell: Callable[[str], None]) -> None:
+    """Start the operators, and wait until what they ask for once is over."""
+    tell(f"{_names(fleets)} pools: the operator starts")
     for fleet in fleets:
         fleet.start_operator()
-    tell(f"{names} pools: the operator starts")
     for fleet in fleets:
         fleet.await_decisions()
     time.sleep(SETTLE_INTERVALS * plan.interval)
-    tell(f"{names} pools: {plan.steady:.0f} s at rest")
+
+
+def at_rest(fleets: Sequence[Fleet], plan: Plan, tell: Callable[[str], None]) -> dict[int, Steady]:
+    """What the operators take while nothing happens, by number of pools; of all in the same time.
+
+    Raises:
+        BenchError: one bought a server.
+    """
+    tell(f"{_names(fleets)} pools: {plan.steady:.0f} s at rest")
     before = [fleet.moment() for fleet in fleets]
     resident: list[list[float]] = [[] for _ in fleets]
-    end = time.monotonic() + plan.steady
-    while (left := end - time.monotonic()) > 0:
+    until = time.monotonic() + plan.steady
+    while (left := until - time.monotonic()) > 0:
         for fleet, sizes in zip(fleets, resident, strict=True):
             sizes.append(fleet.rss_mb()[0])
         time.sleep(min(1.0, left))
-    found = {}
-    for fleet, begin, sizes in zip(fleets, before, resident, strict=True):
+    after = [fleet.moment() for fleet in fleets]
+    for fleet in fleets:
         if fleet.purchases():
             raise BenchError(f"{fleet.size.pools} pools: bought without a trigger\n{fleet.log.read_text()[-3000:]}")
-        found[fleet.size.pools] = _steady(begin, fleet.moment(), median(sizes))
-    return found
+    return {
+        fleet.size.pools: _steady(begin, end, median(sizes))
+        for fleet, begin, end, sizes in zip(fleets, before, after, resident, strict=True)
+    }
+
+
+def _names(fleets: Sequence[Fleet]) -> str:
+    return " and ".join(str(fleet.size.pools) for fleet in fleets)
 
 
 def _steady(begin: Moment, end: Moment, rss_mb: float) -> Steady:
@@ -182,5 +198,5 @@ def _less(last: Moment, first: Moment) -> dict[float, float]:
 
 
 def _ranked(values: Sequence[float], share: float) -> float:
-    ranked = sorted(values)
-    return ranked[min(len(ranked) - 1, int(len(ranked) * share))]
+    """The value that so large a share of them does not exceed."""
+    return sorted(values)[max(0, ceil(len(values) * share) - 1)]

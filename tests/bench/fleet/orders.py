@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -26,14 +26,29 @@ async def serve_orders(handlers: Mapping[str, Handler]) -> None:
         print(msgspec.json.encode(answer).decode(), flush=True)
 
 
+class Asked(Protocol):
+    """What does orders, in this process or another."""
+
+    @property
+    def hello(self) -> Mapping[str, Any]:
+        """Where it is."""
+
+    def ask(self, do: str, **fields: Any) -> Any:
+        """Give an order and wait for the answer."""
+
+
 class Helper:
     """A helper program, seen from the benchmark."""
 
     def __init__(self, name: str, process: "subprocess.Popen[str]") -> None:
         self.name = name
         self._process = process
-        #: What it printed at its start.
-        self.hello = self._answer()
+        self._hello: dict[str, Any] = self._answer()
+
+    @property
+    def hello(self) -> Mapping[str, Any]:
+        """What it printed at its start."""
+        return self._hello
 
     def ask(self, do: str, **fields: Any) -> Any:
         """Give an order and wait for the answer.

@@ -27,7 +27,7 @@ from controller.kube.connect import Connection
 from controller.operator.objects import INSTANCES, POOLS, PRESETS
 from controller.operator.presets import REFRESH_SECONDS
 from controller.sandbox.cloudsim import CloudConfig
-from tests.bench.fleet.orders import Helper
+from tests.bench.fleet.orders import Asked
 from tests.bench.processes import BenchError
 
 NAMESPACES: Final = Resource("", "v1", "namespaces")
@@ -46,6 +46,8 @@ class Size:
     pools: int
     instances: int
     interval: int
+    #: Whether the presets were looked at before, each at another time in the last ten minutes.
+    verified: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Pool:
 class Seed:
     """Writes a fleet."""
 
-    def __init__(self, kube: KubeClient, account: Helper, pages: Helper, now: float) -> None:
+    def __init__(self, kube: KubeClient, account: Asked, pages: Asked, now: float) -> None:
         self._kube, self._account, self._pages, self._now = kube, account, pages, now
         self._application = CloudConfig().applications[0]
         self._random = random.Random(0)
@@ -75,7 +77,10 @@ class Seed:
         cluster = (await self._kube.get(NAMESPACES, "kube-system"))["metadata"]["uid"]
         shares = [len(range(n, size.instances, size.pools)) for n in range(size.pools)]
         pools = await _all(self._pool(f"team-{n}", share, size) for n, share in enumerate(shares))
-        await _all(self._preset(pool.namespace, n, region) for pool in pools for n, region in enumerate(REGIONS))
+        presets = [(pool.namespace, n, region) for pool in pools for n, region in enumerate(REGIONS)]
+        made = await _all(self._preset(*preset) for preset in presets)
+        if size.verified:
+            await _all(self._verified(raw) for raw in made)
         await self._instances(pools, cluster)
         return pools
 
@@ -110,31 +115,32 @@ class Seed:
             "perHour": round(share * SAMPLE_PRICES[BUNDLE], 6),
         }
 
-    async def _preset(self, namespace: str, priority: int, region: str) -> None:
+    async def _preset(self, namespace: str, priority: int, region: str) -> dict[str, Any]:
         spec = {"region": region, "priority": priority, "application": {"name": self._application.name}}
-        name = region.removeprefix("ap-")
-        made = await self._create(PRESETS, "RegionPreset", namespace, name, spec)
-        verified = self._now - self._random.uniform(0.0, REFRESH_SECONDS)
-        prices = {bundle: SAMPLE_PRICES[bundle] for bundle in BUNDLES}
-        conditions = [
-            _condition("RegionAvailable", "RegionOpen", f"HAI sells in {region}", verified),
-            _condition("Ready", "ApplicationOnline", f"{self._application.name} is ONLINE in {region}", verified),
-        ]
+        return await self._create(PRESETS, "RegionPreset", namespace, region.removeprefix("ap-"), spec)
+
+    async def _verified(self, preset: dict[str, Any]) -> None:
+        """What the operator wrote of a preset when it last looked."""
+        meta, region = preset["metadata"], preset["spec"]["region"]
+        at = self._now - self._random.uniform(0.0, REFRESH_SECONDS)
         status = {
-            "observedGeneration": made["metadata"]["generation"],
+            "observedGeneration": meta["generation"],
             "applicationId": self._application.id_in(region),
             "applicationState": "ONLINE",
             "minDiskGiB": self._application.min_disk_gib,
             "dailyStorageCost": 0.24,
             "cheapest": f"{BUNDLE} at {SAMPLE_PRICES[BUNDLE]} CNY/h",
-            "verifiedAt": rfc3339(verified),
+            "verifiedAt": rfc3339(at),
             "offers": [
-                {"bundle": b, "pricePerHour": p, "state": "Available", "checkedAt": rfc3339(verified)}
-                for b, p in prices.items()
+                {"bundle": b, "pricePerHour": SAMPLE_PRICES[b], "state": "Available", "checkedAt": rfc3339(at)}
+                for b in BUNDLES
             ],
-            "conditions": conditions,
+            "conditions": [
+                _condition("RegionAvailable", "RegionOpen", f"HAI sells in {region}", at),
+                _condition("Ready", "ApplicationOnline", f"{self._application.name} is ONLINE in {region}", at),
+            ],
         }
-        await self._status(PRESETS, namespace, name, status)
+        await self._status(PRESETS, meta["namespace"], meta["name"], status)
 
     async def _instances(self, pools: list[Pool], cluster: str) -> None:
         """All instances: the objects first, for the names in the cloud follow from them, then what became of them."""
@@ -225,7 +231,7 @@ async def _all(work: Iterable[Awaitable[Any]]) -> list[Any]:
     return list(await asyncio.gather(*map(one, work)))
 
 
-async def plant(url: str, account: Helper, pages: Helper, size: Size, now: float) -> list[Pool]:
+async def plant(url: str, account: Asked, pages: Asked, size: Size, now: float) -> list[Pool]:
     """Write a fleet of this size into the cluster at `url`."""
     kube = KubeClient(Connection(server=url))
     try:
