@@ -46,6 +46,8 @@ class CpuMonitor:
         self._discover_at = 0.0
         self._points: dict[str, CpuPoint] = {}
         self._asked: dict[str, float] = {}
+        #: When all instances of a region were asked for.
+        self._asked_all: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     def reading(self, ids_by_region: Mapping[str, Iterable[str]]) -> Signal | None:
@@ -54,11 +56,19 @@ class CpuMonitor:
         for region, ids in wanted.items():
             if ids and self._due(region, ids):
                 self._asked[region] = self._clock()
-                self._asking[region] = asyncio.create_task(self._ask(region, sorted(ids.union(self._everyone(region)))))
+                self._asking[region] = asyncio.create_task(self._ask(region, self._whom(region, ids)))
         mine = frozenset[str]().union(*wanted.values())
         points = [(p.at.timestamp(), p.percent) for i, p in self._points.items() if i in mine]
         found = cpu_from_monitor(points, now=self._clock())
         return None if found is None else Signal(found[0], found[1], f"monitor:{self._metric}")
+
+    def _whom(self, region: str, ids: frozenset[str]) -> list[str]:
+        """All of the region once a minute; in between those that have no point yet."""
+        everyone = sorted(ids.union(self._everyone(region)))
+        if self._clock() - self._asked_all.get(region, 0.0) < CPU_INTERVAL_SECONDS:
+            return [instance for instance in everyone if instance not in self._points]
+        self._asked_all[region] = self._clock()
+        return everyone
 
     def _due(self, region: str, ids: frozenset[str]) -> bool:
         """A region is asked every minute, and a little sooner when it has instances without a point."""
