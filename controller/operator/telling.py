@@ -47,7 +47,7 @@ _NEWS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "signals": _signals,
     "lastDecision": _decision,
     "spend": _without("today", "thisMonth"),
-    "traffic": _without("usedGB", "checkedAt"),
+    "traffic": _without("usedGB", "maxInstance", "maxInstanceGB", "checkedAt"),
     "conditions": lambda conditions: [_without("message")(c) for c in conditions or ()],
 }
 
