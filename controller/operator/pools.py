@@ -45,7 +45,7 @@ async def reconcile(ctx: Context, key: str) -> float | None:
 def _pause(pool: GpuPool, *, timely: bool) -> float:
     """Until the pool's next round; one that is being deleted is watched more closely: people wait for it.
 
-    Rounds keep the interval whatever a decision takes, and spread the pools over it. What came too late is decided anew.
+    Rounds keep the interval whatever a decision takes, and spread the pools over it. What was too late is decided anew.
     """
     interval = float(pool.spec.scaling.interval_seconds)
     if pool.metadata.deleting or not timely:
