@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import PARTS, main
-from tests.bench.report import LINES
+from tests.bench.report import LINES, OPERATOR_LINES
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +21,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_small_run_measures_every_figure_that_has_a_bar(tmp_path: Path) -> None:
     file = tmp_path / "bench" / "dispatcher.json"
-    size = ("--rounds", "2", "--requests", "40", "--tasks", "2000")
+    size = ("--rounds", "2", "--requests", "40", "--tasks", "2000", "--only", ",".join(PARTS[:-1]))
     run = bench(*size, "--output", "json", "--file", str(file))
     assert run.returncode == 0, run.stderr
     figures = json.loads(run.stdout)
@@ -35,6 +35,21 @@ def test_a_small_run_measures_every_figure_that_has_a_bar(tmp_path: Path) -> Non
     barred = {name for name, line in LINES.items() if line.bar and name in figures}
     assert figures["bars"].keys() == barred
     assert {"machine", "versions", "settings", "raw"} <= figures.keys()
+
+
+def test_the_operators_part_has_a_file_of_its_own(tmp_path: Path) -> None:
+    file, other = tmp_path / "operator.json", tmp_path / "dispatcher.json"
+    size = ("--pools", "1,2", "--instances", "2", "--interval", "1", "--seconds", "1")
+    run = bench("--only", "operator", *size, "--operator-file", str(file), "--file", str(other))
+    assert run.returncode == 0, run.stderr
+    figures = json.loads(file.read_text())
+    assert OPERATOR_LINES.keys() <= figures.keys()
+    assert figures["cloud_calls_per_minute"].keys() == {"1", "2"}
+    assert figures["interval_s"] == 1
+    assert figures["bars"].keys() == {name for name, line in OPERATOR_LINES.items() if line.bar}
+    assert "1: " in run.stdout
+    assert "<= 256" in run.stdout
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("part", ["idle"])
@@ -64,6 +79,7 @@ def test_help_explains_every_part_and_gives_examples(capsys: pytest.CaptureFixtu
         (["--requests", "many"], "'many' is not a number from 1"),
         (["--only", "throughput,speed"], "'speed' is none of throughput, latency"),
         (["--output", "xml"], "invalid choice: 'xml'"),
+        (["--pools", "1,none"], "'none' is not a number from 1"),
     ],
 )
 def test_a_wrong_option_is_named(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

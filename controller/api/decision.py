@@ -16,6 +16,19 @@ JOURNAL_ENTRIES: Final = 50
 JOURNAL_MESSAGE_BYTES: Final = 200
 #: Offers a decision names one by one; the others are counted.
 OFFERS_NAMED: Final = 6
+#: While nothing new happens, the figures in a pool's status are written after so many seconds, or so many decisions
+#: where that is sooner.
+FIGURES_SECONDS: Final = 30.0
+FIGURES_DECISIONS: Final = 5
+
+
+def figures_seconds(interval: int) -> float:
+    """Age that the figures in a pool's status may reach, but for one interval.
+
+    Args:
+        interval: `scaling.intervalSeconds`.
+    """
+    return min(FIGURES_SECONDS, float(FIGURES_DECISIONS * interval))
 
 
 def _text(description: str) -> Meta:

@@ -100,7 +100,7 @@ def read(kind: type[M], raw: Mapping[str, Any]) -> M:
 
 def write(model: Model) -> dict[str, Any]:
     """The JSON form of a model, without the fields that are None."""
-    return _drop_none(msgspec.to_builtins(model, str_keys=True))  # type: ignore[no-any-return]
+    return drop_none(msgspec.to_builtins(model, str_keys=True))  # type: ignore[no-any-return]
 
 
 def write_over(model: Model) -> dict[str, Any]:
@@ -114,12 +114,13 @@ def write_over(model: Model) -> dict[str, Any]:
 def _drop_none_in_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _drop_none_in_lists(item) for key, item in value.items()}
-    return _drop_none(value)
+    return drop_none(value)
 
 
-def _drop_none(value: Any) -> Any:
+def drop_none(value: Any) -> Any:
+    """JSON without the fields that are None, at any depth."""
     if isinstance(value, dict):
-        return {key: _drop_none(item) for key, item in value.items() if item is not None}
+        return {key: drop_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_drop_none(item) for item in value]
+        return [drop_none(item) for item in value]
     return value

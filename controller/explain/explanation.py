@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from msgspec import field
 
-from controller.api.decision import Decision, JournalEntry
+from controller.api.decision import Decision, JournalEntry, figures_seconds
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool, SignalStatus
 from controller.api.model import ConditionModel, Model
@@ -14,7 +14,7 @@ from controller.api.times import rfc3339, unix
 from controller.explain.gather import Facts
 from controller.scaling.readings import cost
 
-#: A decision older than this many intervals, and than `STALE_SECONDS`, means that the operator does not work.
+#: A status that is late by this many intervals, and by `STALE_SECONDS`, means that the operator does not work.
 STALE_INTERVALS: Final = 3
 STALE_SECONDS: Final = 30.0
 
@@ -130,11 +130,12 @@ def explanation(facts: Facts, *, now: float, since_seconds: float) -> Explanatio
 
 def _notes(facts: Facts, age: float | None) -> Iterable[str]:
     pool = facts.pool
-    limit = max(STALE_SECONDS, STALE_INTERVALS * pool.spec.scaling.interval_seconds)
+    interval = pool.spec.scaling.interval_seconds
+    limit = figures_seconds(interval) + max(STALE_SECONDS, STALE_INTERVALS * interval)
     if age is None:
         yield "the operator has not decided on this pool yet; does it run, and does it serve this namespace?"
     elif age > limit:
-        late = f"the last decision is {age:.0f} s old, one is due every {pool.spec.scaling.interval_seconds} s"
+        late = f"the last decision that is told is {age:.0f} s old, one is due every {interval} s"
         yield f"{late}: the operator does not run, or cannot write to the Kubernetes API; all below is as it was then"
     elif pool.status.observed_generation < pool.metadata.generation:
         yield "the spec has changed since the last decision; the next one follows it"

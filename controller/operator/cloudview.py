@@ -4,11 +4,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from controller.cloud.contract import Cloud, CloudInstance, Listing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
     """A listing and when it was asked for."""
 
@@ -18,7 +19,12 @@ class Seen:
 
     def find(self, instance_id: str) -> CloudInstance | None:
         """The instance with this id."""
-        return next((i for i in self.listing.instances if i.instance_id == instance_id), None)
+        return self._by_id.get(instance_id)
+
+    @cached_property
+    def _by_id(self) -> dict[str, CloudInstance]:
+        """Every server of the region looks itself up in each listing."""
+        return {i.instance_id: i for i in self.listing.instances}
 
     def named(self, name: str) -> list[CloudInstance]:
         """All instances with this name; more than one would be a double purchase."""

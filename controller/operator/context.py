@@ -63,6 +63,8 @@ class PoolMemory:
     failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     #: This process has written to the pool's journal.
     journaled: bool = False
+    #: Clock seconds at which this process last wrote its status.
+    told_at: float | None = None
     demand: DemandMeter = field(default_factory=DemandMeter)
     slots: SlotMeter = field(default_factory=SlotMeter)
     #: The last decision, by anyone, whose effect on the instances has been seen.

@@ -25,18 +25,33 @@ DISCOVERY_RETRY_SECONDS: Final = 120.0
 FORGET_SECONDS: Final = 3600.0
 
 
-class CpuMonitor:
-    """The newest CPU point of every instance. Asking happens in the background: no decision waits for Cloud Monitor."""
+def _nobody(_region: str) -> Iterable[str]:
+    return ()
 
-    def __init__(self, cloud: Cloud, clock: Callable[[], float]) -> None:
+
+class CpuMonitor:
+    """The newest CPU point of every instance. Asking happens in the background: no decision waits for Cloud Monitor.
+
+    Args:
+        cloud: what is asked.
+        clock: seconds.
+        everyone: ids of all instances of a region whose pools want to know, so that one pool's question serves all.
+    """
+
+    def __init__(
+        self, cloud: Cloud, clock: Callable[[], float], everyone: Callable[[str], Iterable[str]] = _nobody
+    ) -> None:
         self._cloud = cloud
         self._clock = clock
+        self._everyone = everyone
         self._metric: str | None = None
         #: Cloud Monitor has said which metric there is, or that there is none.
         self._discovered = False
         self._discover_at = 0.0
         self._points: dict[str, CpuPoint] = {}
         self._asked: dict[str, float] = {}
+        #: When all instances of a region were asked for.
+        self._asked_all: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         #: Why the last question failed, by region.
         self._failed: dict[str, str] = {}
@@ -47,7 +62,7 @@ class CpuMonitor:
         for region, ids in wanted.items():
             if ids and self._due(region, ids):
                 self._asked[region] = self._clock()
-                self._asking[region] = asyncio.create_task(self._ask(region, sorted(ids)))
+                self._asking[region] = asyncio.create_task(self._ask(region, self._whom(region, ids)))
         mine = frozenset[str]().union(*wanted.values())
         points = [(p.at.timestamp(), p.percent) for i, p in self._points.items() if i in mine]
         found = cpu_from_monitor(points, servers=len(mine), now=self._clock())
@@ -71,6 +86,14 @@ class CpuMonitor:
             late = f"the newest point of {self._metric} is {age / 60:.0f} min old, more than {limit / 60:.0f}"
             return Missing("CpuUnknown", f"Cloud Monitor lags: {late}")
         return Missing("CpuUnknown", f"Cloud Monitor has fresh points of fewer than half of the {servers} servers")
+
+    def _whom(self, region: str, ids: frozenset[str]) -> list[str]:
+        """All of the region once a minute; in between those that have no point yet."""
+        everyone = sorted(ids.union(self._everyone(region)))
+        if self._clock() - self._asked_all.get(region, 0.0) < CPU_INTERVAL_SECONDS:
+            return [instance for instance in everyone if instance not in self._points]
+        self._asked_all[region] = self._clock()
+        return everyone
 
     def _due(self, region: str, ids: frozenset[str]) -> bool:
         """A region is asked every minute, and a little sooner when it has instances without a point."""

@@ -12,6 +12,7 @@ from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
 from controller.operator.leaks import strays, unaudited
 from controller.operator.money import spent_so_far
+from controller.operator.store import Store
 from controller.scaling.presets import disk_of, price_with
 from controller.scaling.replicas import agreed_dead, drained, tasks
 from controller.scaling.signals import Sources, signals
@@ -151,11 +152,27 @@ def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus, *, now: flo
     )
 
 
+def monitored(instance: GpuInstance) -> bool:
+    """Whether its CPU counts: it serves."""
+    return instance.status.phase == "Ready" and not instance.draining and bool(instance.status.instance_id)
+
+
+def everyone_monitored(store: Store, region: str) -> list[str]:
+    """Ids of all instances of a region whose CPU counts in some pool."""
+    return [
+        instance.status.instance_id
+        for pool in store.pools
+        if pool.spec.scaling.cpu.source != "Slots"
+        for instance in store.instances_of(pool)
+        if instance.spec.region == region and monitored(instance)
+    ]
+
+
 def _monitor(ctx: Context, pool: GpuPool, instances: list[GpuInstance]) -> Signal | Missing:
     if pool.spec.scaling.cpu.source == "Slots":
         return Missing("CpuUnknown", "scaling.cpu.source is Slots")
     ids: defaultdict[str, list[str]] = defaultdict(list)
     for instance in instances:
-        if instance.status.phase == "Ready" and not instance.draining and instance.status.instance_id:
+        if monitored(instance):
             ids[instance.spec.region].append(instance.status.instance_id)
     return ctx.cpu.reading(ids)

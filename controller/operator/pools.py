@@ -1,5 +1,7 @@
 """One pool: observe, plan, apply, and write down what was decided."""
 
+import asyncio
+
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
 from controller.api.names import LEDGER_FINALIZER, ORPHANED_ANNOTATION, POOL_FINALIZER
@@ -10,6 +12,7 @@ from controller.operator.context import Context
 from controller.operator.fence import catch_up
 from controller.operator.observe import observe
 from controller.operator.poolstatus import write_down
+from controller.operator.rounds import until_next
 from controller.scaling.plan import plan
 from controller.scaling.snapshot import Memory
 
@@ -43,9 +46,14 @@ async def reconcile(ctx: Context, key: str) -> float | None:
 
 
 def _pause(pool: GpuPool, *, timely: bool) -> float:
-    """A pool that is being deleted is watched more closely: people wait for it. What came too late is decided anew."""
+    """Until the pool's next round; one that is being deleted is watched more closely: people wait for it.
+
+    Rounds keep the interval whatever a decision takes, and spread the pools over it. What was too late is decided anew.
+    """
     interval = float(pool.spec.scaling.interval_seconds)
-    return min(1.0, interval) if pool.metadata.deleting or not timely else interval
+    if pool.metadata.deleting or not timely:
+        return min(1.0, interval)
+    return until_next(interval, asyncio.get_running_loop().time(), pool.metadata.uid)
 
 
 async def _held(ctx: Context, pool: GpuPool) -> bool:

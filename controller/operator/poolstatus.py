@@ -13,7 +13,8 @@ from controller.operator.context import Context
 from controller.operator.fence import settled
 from controller.operator.leaks import leak_condition
 from controller.operator.money import bills_of, keep_books
-from controller.operator.objects import changed, merge_conditions
+from controller.operator.objects import merge_conditions
+from controller.operator.telling import worth_telling
 from controller.operator.traffic import pool_traffic
 from controller.scaling.account import account
 from controller.scaling.available import signal_status
@@ -51,10 +52,19 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         "observedGeneration": pool.metadata.generation,
         "selector": f"{POOL_LABEL}={pool.metadata.name}",
     }
-    await ctx.objects.pool_status(pool, changed(pool.status, fields))
+    await _tell(ctx, pool, fields)
     ctx.metrics.decided(pool, decided, snapshot.servers, spend)
     ctx.metrics.traffic.told(pool, traffic, instances)
     ctx.metrics.money.told(pool, spend, reason=decided.verdict.reason)
+
+
+async def _tell(ctx: Context, pool: GpuPool, fields: dict[str, Any]) -> None:
+    """Write the status if that tells something new, or is due."""
+    memory, now, interval = ctx.pool_memory(pool.metadata.uid), ctx.clock(), pool.spec.scaling.interval_seconds
+    told = worth_telling(pool.status, fields, told_at=memory.told_at, now=now, interval=interval)
+    if told:
+        await ctx.objects.pool_status(pool, told)
+        memory.told_at = now
 
 
 def _counts(snapshot: Snapshot, decided: Plan) -> dict[str, Any]:

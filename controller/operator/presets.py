@@ -16,6 +16,8 @@ from controller.operator.application import Making, obtain
 from controller.operator.context import Context
 from controller.operator.inquiries import Answers, disks_wanted, inquire
 from controller.operator.objects import changed, merge_conditions
+from controller.operator.rounds import begun, share, until_next
+from controller.operator.sharing import SERVES_SECONDS
 from controller.scaling.conditions import condition
 from controller.scaling.presets import cheapest, refresh, refresh_disks
 from controller.scaling.prices import price_condition
@@ -28,6 +30,8 @@ REFRESH_SECONDS: Final = 600.0
 INCOMPLETE_SECONDS: Final = 60.0
 #: Time between two looks at a preset that is not Ready.
 RETRY_SECONDS: Final = 20.0
+#: Time over which the presets of a region are spread, so that they do not all write at once.
+SPREAD_SECONDS: Final = SERVES_SECONDS / 2.0
 #: How long one answer about open regions serves all presets.
 REGIONS_SECONDS: Final = 300.0
 
@@ -67,7 +71,14 @@ class Presets:
         verified = unix(preset.status.verified_at)
         if verified is None or preset.status.observed_generation != preset.metadata.generation:
             return 0.0
-        return verified + self._interval(preset) - self._ctx.clock()
+        now, interval = self._ctx.clock(), self._interval(preset)
+        if interval != REFRESH_SECONDS:
+            return verified + interval - now
+        # All presets of a region look soon after the same moment, so that one question serves them all.
+        late = SPREAD_SECONDS * share(preset.metadata.key)
+        if begun(REFRESH_SECONDS, now - late, preset.spec.region) > verified - late:
+            return 0.0
+        return until_next(REFRESH_SECONDS, now - late, preset.spec.region)
 
     def _interval(self, preset: RegionPreset) -> float:
         status = preset.status
@@ -128,9 +139,11 @@ class Presets:
                 **application,
             }
             await ctx.objects.preset_status(preset, changed(preset.status, fields))
+            after = ctx.store.presets.get(preset.metadata.key) or preset
         await self._announce(preset, conditions)
         self._export(preset, offers)
-        self._wake_pools(preset)
+        if _sells(preset) != _sells(after):
+            self._wake_pools(preset)
 
     @staticmethod
     def _prices(
@@ -162,7 +175,7 @@ class Presets:
                 await self._ctx.events.normal(preset, new.reason, new.message)
 
     def _wake_pools(self, preset: RegionPreset) -> None:
-        for pool in self._ctx.store.pools:
+        for pool in self._ctx.store.pools.of(preset.metadata.namespace):
             if any(p.metadata.key == preset.metadata.key for p in self._ctx.store.presets_of(pool)):
                 self._ctx.wake_pool(pool.metadata.key)
 
@@ -178,6 +191,14 @@ class Presets:
 
 def _is_ready(conditions: Sequence[ConditionModel]) -> bool:
     return any(c.type == Condition.READY and c.status == "True" for c in conditions)
+
+
+def _sells(preset: RegionPreset) -> object:
+    """What pools look at: a change of it is worth a decision now."""
+    status = preset.status
+    ready = [(c.status, c.reason) for c in status.conditions if c.type == Condition.READY]
+    offers = [(o.bundle, o.price_per_hour, o.state, o.sold_out_until) for o in status.offers]
+    return status.observed_generation, status.application_id, status.application_state, ready, offers, status.disks
 
 
 def _storage_cost(preset: RegionPreset) -> float:

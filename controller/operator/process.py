@@ -25,15 +25,16 @@ from controller.operator.cloudview import CloudView
 from controller.operator.context import Context, Settings
 from controller.operator.cpu import CpuMonitor
 from controller.operator.events import Recorder
-from controller.operator.instrument import InstrumentedCloud
 from controller.operator.lease import RETRY_SECONDS, Lease
 from controller.operator.lifecycle.services import Services
 from controller.operator.metrics import OperatorMetrics
 from controller.operator.money import bill
 from controller.operator.moneymetrics import InstanceCosts
 from controller.operator.objects import Objects
+from controller.operator.observe import everyone_monitored
 from controller.operator.presets import Presets
 from controller.operator.scrape import Scraper
+from controller.operator.sharing import SharedCloud
 from controller.operator.store import Shelf, Store
 from controller.operator.tokens import Tokens
 from controller.operator.trafficwatch import TrafficWatch
@@ -106,7 +107,7 @@ class Operator:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         metrics = OperatorMetrics(registry)
-        measured = InstrumentedCloud(cloud, metrics)
+        measured = SharedCloud(cloud, metrics, time.time)
         store = Store()
         objects = Objects(kube, store)
         ctx = Context(
@@ -117,7 +118,7 @@ class Operator:
             events=Recorder(kube, time.time),
             cloud=measured,
             view=CloudView(measured, time.time, settings.cloud_interval),
-            cpu=CpuMonitor(measured, time.time),
+            cpu=CpuMonitor(measured, time.time, lambda region: everyone_monitored(store, region)),
             scraper=Scraper(time.time, settings.dispatcher_url, Tokens(kube, time.time)),
             metrics=metrics,
             traffic=TrafficWatch(measured, store, objects, time.time),

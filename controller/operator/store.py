@@ -1,7 +1,8 @@
 """What the operator knows of its own objects: a cache fed by the watch and by the answers to its own writes."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from controller.api.gpuinstance import GpuInstance
@@ -15,11 +16,18 @@ logger = logging.getLogger(__name__)
 
 
 class Shelf(Generic[T]):
-    """All objects of one kind, by `namespace/name`."""
+    """All objects of one kind, by `namespace/name`, and in groups: what is asked for once per pool and interval.
 
-    def __init__(self, kind: type[T]) -> None:
+    Args:
+        kind: their type.
+        group: which group an object is in.
+    """
+
+    def __init__(self, kind: type[T], group: Callable[[T], str]) -> None:
         self._kind: type[T] = kind
+        self._group: Callable[[T], str] = group
         self._objects: dict[str, T] = {}
+        self._groups: defaultdict[str, dict[str, T]] = defaultdict(dict)
 
     def get(self, key: str) -> T | None:
         """The object, or None if it is not there (any more)."""
@@ -27,6 +35,10 @@ class Shelf(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return iter(tuple(self._objects.values()))
+
+    def of(self, group: str) -> tuple[T, ...]:
+        """The objects of one group, in the order in which they became known."""
+        return tuple(self._groups[group].values()) if group in self._groups else ()
 
     def put(self, raw: Mapping[str, Any]) -> T | None:
         """Take an object in if it is newer than what is known.
@@ -44,14 +56,22 @@ class Shelf(Generic[T]):
         old = self._objects.get(new.metadata.key)
         if old is not None and old.metadata.uid == new.metadata.uid and _version(old) > _version(new):
             return old
-        self._objects[new.metadata.key] = new
+        if old is not None and (old.metadata.uid != new.metadata.uid or self._group(old) != self._group(new)):
+            self._remove(old)
+        self._objects[new.metadata.key] = self._groups[self._group(new)][new.metadata.key] = new
         return new
 
     def drop(self, key: str, uid: str) -> None:
         """Forget an object that is gone, unless another took its name."""
         known = self._objects.get(key)
         if known is not None and (not uid or known.metadata.uid == uid):
-            del self._objects[key]
+            self._remove(known)
+
+    def _remove(self, known: T) -> None:
+        key, group = known.metadata.key, self._group(known)
+        del self._objects[key], self._groups[group][key]
+        if not self._groups[group]:
+            del self._groups[group]
 
 
 def _version(model: Model) -> int:
@@ -64,29 +84,20 @@ class Store:
     """The three kinds."""
 
     def __init__(self) -> None:
-        self.pools: Shelf[GpuPool] = Shelf(GpuPool)
-        self.presets: Shelf[RegionPreset] = Shelf(RegionPreset)
-        self.instances: Shelf[GpuInstance] = Shelf(GpuInstance)
+        self.pools: Shelf[GpuPool] = Shelf(GpuPool, lambda pool: pool.metadata.namespace)
+        self.presets: Shelf[RegionPreset] = Shelf(RegionPreset, lambda preset: preset.metadata.namespace)
+        self.instances: Shelf[GpuInstance] = Shelf(GpuInstance, lambda i: f"{i.metadata.namespace}/{i.spec.pool}")
 
     def instances_of(self, pool: GpuPool) -> list[GpuInstance]:
         """The pool's instances, orphaned ones left out."""
         return [
-            i
-            for i in self.instances
-            if i.spec.pool == pool.metadata.name
-            and i.metadata.namespace == pool.metadata.namespace
-            and i.spec.pool_uid == pool.metadata.uid
-            and not i.orphaned
+            i for i in self.instances.of(pool.metadata.key) if i.spec.pool_uid == pool.metadata.uid and not i.orphaned
         ]
 
     def presets_of(self, pool: GpuPool) -> list[RegionPreset]:
         """The presets the pool's selector matches in its namespace."""
         wanted = pool.spec.preset_selector.match_labels.items()
-        return [
-            p
-            for p in self.presets
-            if p.metadata.namespace == pool.metadata.namespace and wanted <= p.metadata.labels.items()
-        ]
+        return [p for p in self.presets.of(pool.metadata.namespace) if wanted <= p.metadata.labels.items()]
 
     def pool_of(self, instance: GpuInstance) -> GpuPool | None:
         """The pool an instance belongs to; None once another pool has its name."""

@@ -4,23 +4,30 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 
 from tests.bench import memory, proxying, queueing, report, storing
+from tests.bench.fleet import measuring as fleet
 from tests.bench.processes import ROOT, BenchError
 
-PARTS: Final = ("throughput", "latency", "queue", "memory", "stores", "idle")
+#: The last one is the operator's, and has a file of its own.
+PARTS: Final = ("throughput", "latency", "queue", "memory", "stores", "idle", "operator")
 #: A machine with more than this to do beside the benchmark makes absolute figures doubtful.
 BUSY: Final = 0.5
 
 _DESCRIPTION: Final = """\
 Measures the dispatcher: a real `haipool dispatcher` process, with records and metrics on, against a bare aiohttp+uvloop
 reverse proxy and, where it is installed, nginx. All of them run at once, and get the same requests in short rounds that
-take turns, so that a machine that is slow for a while is slow for all of them. Trust the ratios, not the requests/s."""
+take turns, so that a machine that is slow for a while is slow for all of them. Trust the ratios, not the requests/s.
+
+Then the operator: a real `haipool operator` process on a core of its own, with 100 pools and 1000 instances in the
+sandbox's Kubernetes API and simulated cloud."""
 
 _EPILOG: Final = """\
 parts:
@@ -30,11 +37,13 @@ parts:
   memory      a scheduler that holds 1 000 000 tasks (takes 1.3 GB)
   stores      asynchronous tasks that the stores acknowledge a second; SQLite on the disk under build/
   idle        a dispatcher that does nothing
+  operator    CPU, memory and calls of an operator at rest, and how soon it buys (takes three to four minutes)
 
 examples:
-  make bench                                   everything, a minute and a half on two cores
+  make bench                                   everything, five minutes on two cores
   make bench ARGS=--quick                      a first impression in half a minute
   make bench ARGS='--only throughput'          one part
+  make bench ARGS='--only operator --output json' | jq .cpu_cores
   make bench ARGS='--rounds 40 --requests 1000 --only throughput,latency'
   make bench ARGS='--output json' | jq .task_throughput_ratio_to_bare_proxy
 
@@ -57,6 +66,10 @@ def _parts(text: str) -> list[str]:
     return parts
 
 
+def _pools(text: str) -> tuple[int, ...]:
+    return tuple(_positive(number) for number in text.split(","))
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("make bench", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=formatter)
@@ -71,15 +84,37 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--file", type=Path, default=ROOT / "build/bench/dispatcher.json", help="where the JSON goes (%(default)s)"
     )
+    _add_operator(parser.add_argument_group("the operator's part"))
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (3 if options.quick else 15)
     options.requests = options.requests or (600 if options.quick else 3000)
     options.tasks = options.tasks or (100_000 if options.quick else 1_000_000)
+    options.instances = options.instances or (100 if options.quick else 1000)
+    options.seconds = options.seconds or (15 if options.quick else 60)
     return options
 
 
+def _add_operator(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--pools", type=_pools, metavar="N,...", default=(1, 10, 100), help="numbers of pools (default: 1,10,100)"
+    )
+    group.add_argument(
+        "--instances", type=_positive, metavar="N", help="instances, shared among them (default: 1000; quick: 100)"
+    )
+    group.add_argument(
+        "--interval", type=_positive, metavar="S", default=10, help="scaling.intervalSeconds (default: %(default)s)"
+    )
+    group.add_argument("--seconds", type=_positive, metavar="S", help="time at rest (default: 60; quick: 15)")
+    group.add_argument(
+        "--operator-file",
+        type=Path,
+        default=ROOT / "build/bench/operator.json",
+        help="where the JSON goes (%(default)s)",
+    )
+
+
 def measure(options: argparse.Namespace, tell: Callable[[str], None]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Measure the parts that are asked for.
+    """Measure the dispatcher's parts that are asked for.
 
     Raises:
         BenchError: something did not answer as it should.
@@ -118,23 +153,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.print("The machine is busy with something else: trust the ratios only.", style="yellow")
     try:
         with progress.status("starting") as status:
-            figures, raw = measure(options, status.update)
+            results = list(_results(options, status.update))
     except BenchError as error:
         progress.print(f"bench: {error}", style="red", markup=False)
         return 1
     except subprocess.CalledProcessError as error:
         progress.print(f"bench: {error}\n{error.stderr.decode()}", style="red", markup=False)
         return 1
-    settings = {name: getattr(options, name) for name in ("rounds", "requests", "tasks", "only")}
-    text = report.as_json(figures, raw, settings)
-    options.file.parent.mkdir(parents=True, exist_ok=True)
-    options.file.write_text(text + "\n")
-    if options.output == "json":
-        print(text)
-        return 0
-    report.show(figures, raw, Console())
-    progress.print(f"Everything is in {options.file}", soft_wrap=True)
+    for result in results:
+        text = report.as_json(result.figures, result.raw, result.settings)
+        result.file.parent.mkdir(parents=True, exist_ok=True)
+        result.file.write_text(text + "\n")
+        if options.output == "json":
+            print(text)
+            continue
+        result.show()
+        progress.print(f"Everything is in {result.file}", soft_wrap=True)
     return 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of one program."""
+
+    figures: Mapping[str, Any]
+    raw: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    file: Path
+    show: Callable[[], None]
+
+
+def _results(options: argparse.Namespace, tell: Callable[[str], None]) -> Iterator[Result]:
+    """Measure what is asked for: the dispatcher's parts, then the operator's."""
+    if set(options.only) - {"operator"}:
+        figures, raw = measure(options, tell)
+        settings = {name: getattr(options, name) for name in ("rounds", "requests", "tasks", "only")}
+        yield Result(figures, raw, settings, options.file, partial(report.show, figures, raw, Console()))
+    if "operator" in options.only:
+        plan = fleet.Plan(options.pools, options.instances, options.interval, float(options.seconds))
+        found, about = fleet.measure(plan, tell)
+        show = partial(report.show_operator, found, Console())
+        yield Result(found, about, asdict(plan), options.operator_file, show)
 
 
 if __name__ == "__main__":

@@ -73,12 +73,29 @@ LINES: Final = {
     "idle_pss_mb": Line("memory of an idle dispatcher, its own share", "MB"),
 }
 
+#: The operator's part has a file of its own. Figures by number of pools are objects.
+OPERATOR_LINES: Final = {
+    "cpu_cores": Line("CPU at rest", "cores", at_most=0.5),
+    "cpu_cores_while_buying": Line("CPU while every pool buys a server", "cores"),
+    "rss_mb": Line("memory, resident, at most", "MB", at_most=256),
+    "rss_mb_steady": Line("memory at rest, resident", "MB"),
+    "decision_p99_s": Line("a decision, p99", "s", at_most=1.0),
+    "trigger_to_purchase_p99_s": Line("trigger to RunInstances, p99", "s"),
+    "trigger_to_purchase_p50_s": Line("trigger to RunInstances, p50", "s"),
+    "trigger_to_purchase_over_interval_s": Line("p99 beyond one interval", "s", at_most=1.0),
+    "api_calls_per_minute": Line("requests to the Kubernetes API a minute"),
+    "cloud_calls_per_minute": Line("requests to the cloud a minute, by pools"),
+    #: What falls on one side of a minute or the other is no growth.
+    "cloud_calls_growth": Line("of the most pools to those of one", "x", at_most=1.05),
+    "interval_s": Line("time between two decisions", "s"),
+}
 
-def as_json(figures: Mapping[str, float], raw: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+
+def as_json(figures: Mapping[str, Any], raw: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Everything that was measured, the figures at the top level."""
     bars = {
         name: {"bar": line.bar, "met": line.met(figures[name])}
-        for name, line in LINES.items()
+        for name, line in (LINES | OPERATOR_LINES).items()
         if name in figures and line.bar
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -90,13 +107,26 @@ def show(figures: Mapping[str, float], raw: Mapping[str, Any], console: Console)
     """Print the tables."""
     if "throughput" in raw:
         console.print(_proxies(raw["throughput"]))
-    table = Table(title="the dispatcher against its bars", title_justify="left", header_style="")
+    console.print(_figures("the dispatcher against its bars", figures, LINES))
+
+
+def show_operator(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the operator's table."""
+    console.print(_figures("the operator against its bars", figures, OPERATOR_LINES))
+
+
+def _figures(title: str, figures: Mapping[str, Any], lines: Mapping[str, Line]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="")
     for column, justify in (("figure", "left"), ("measured", "right"), ("bar", "right"), ("", "left")):
         table.add_column(column, justify="right" if justify == "right" else "left")
     for name, value in figures.items():
-        line = LINES.get(name, Line(name.replace("_", " ")))
+        line = lines.get(name, Line(name.replace("_", " ")))
+        if isinstance(value, Mapping):
+            told = ", ".join(f"{key}: {_number(each)}" for key, each in value.items())
+            table.add_row(line.title, told, line.bar, "")
+            continue
         table.add_row(line.title, f"{_number(value)} {line.unit}".strip(), line.bar, _verdict(line.met(value)))
-    console.print(table)
+    return table
 
 
 def _verdict(met: bool | None) -> str:

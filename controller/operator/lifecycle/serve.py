@@ -1,5 +1,6 @@
 """A server that serves: probed, drained when asked, and noticed when it is gone."""
 
+import asyncio
 from typing import Final
 
 from controller.api.gpuinstance import GpuInstance
@@ -10,6 +11,7 @@ from controller.operator.lifecycle.optimize import doubt, optimize
 from controller.operator.lifecycle.probe import healthy
 from controller.operator.lifecycle.services import Services
 from controller.operator.lifecycle.vanish import vanished
+from controller.operator.rounds import until_next
 from controller.scaling.conditions import condition
 from controller.scaling.replicas import drained
 
@@ -33,7 +35,9 @@ async def serve(services: Services, instance: GpuInstance) -> float:
     if instance.spec.drain:
         await note_drained(services, instance, spec)
         return min(DRAIN_LOOK_SECONDS, spec.server.probe_interval_seconds)
-    return float(spec.server.probe_interval_seconds)
+    # By rounds: a thousand servers are not all probed in the same moment for ever because they were at the start.
+    now = asyncio.get_running_loop().time()
+    return until_next(float(spec.server.probe_interval_seconds), now, instance.metadata.uid)
 
 
 async def _gone(services: Services, instance: GpuInstance) -> float:

@@ -1,6 +1,7 @@
 """The HTTP form of the API: requests to verbs, objects and errors to JSON."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, cast
@@ -58,6 +59,8 @@ class Api:
         self._objects = objects
         self._clock = clock
         self._closing = False
+        #: Requests by method and plural (with `/status` and the like), refused ones included.
+        self.counts: Counter[tuple[str, str]] = Counter()
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -74,6 +77,7 @@ class Api:
         found = target(self._objects.kinds, request.path)
         if found is None:
             return self._index(request)
+        self.counts[request.method, "/".join(filter(None, (found.kind.plural, found.subresource)))] += 1
         if not found.name:
             return await self._collection(request, found)
         return await self._single(request, found)

@@ -85,6 +85,10 @@ class LocalKubernetes:
             await self._runner.cleanup()
             self._runner = None
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Requests so far by method and plural, `gpupools/status` and the like; a watch is one GET."""
+        return dict(self._api.counts)
+
     def install(self, definitions: Iterable[JsonObject]) -> None:
         """Creates CRDs from their documents; possible before the start.
 
