@@ -155,8 +155,8 @@ class Presets:
 
     def _export(self, preset: RegionPreset, offers: Sequence[OfferStatus]) -> None:
         metrics, cost = self._ctx.metrics, _storage_cost(preset)
+        month = storage_this_month(cost, since=_created(preset) or self._ctx.clock(), now=self._ctx.clock())
         metrics.storage.labels(preset.metadata.namespace, preset.metadata.name).set(cost)
-        month = _storage_month(preset, now=self._ctx.clock())
         metrics.money.storage.labels(preset.metadata.namespace, preset.metadata.name).set(month)
         for offer in offers:
             if offer.price_per_hour is not None:
@@ -205,16 +205,16 @@ def _storage_cost(preset: RegionPreset) -> float:
     return daily_storage_cost(preset.spec.disk_gib, preset.spec.storage_price_per_gib_day)
 
 
-def _storage_month(preset: RegionPreset, *, now: float) -> float:
-    return storage_this_month(_storage_cost(preset), since=unix(preset.metadata.creation_timestamp) or now, now=now)
+def _created(preset: RegionPreset) -> float | None:
+    return unix(preset.metadata.creation_timestamp)
 
 
 def _status(preset: RegionPreset, conditions: Sequence[ConditionModel], *, now: float) -> dict[str, Any]:
-    generation = preset.metadata.generation
+    generation, cost = preset.metadata.generation, _storage_cost(preset)
     return {
         "observedGeneration": generation,
-        "dailyStorageCost": round(_storage_cost(preset), 6),
-        "storageThisMonth": round(_storage_month(preset, now=now), 6),
+        "dailyStorageCost": round(cost, 6),
+        "storageThisMonth": round(storage_this_month(cost, since=_created(preset) or now, now=now), 6),
         "verifiedAt": rfc3339(now),
         "conditions": merge_conditions(preset.status.conditions, conditions, generation=generation, now=now),
     }

@@ -16,7 +16,8 @@ from controller.operator.metrics import OperatorMetrics
 
 #: How long an answer serves others, seconds. Presets that share their answers look within half of it.
 SERVES_SECONDS: Final = 60.0
-#: How long one serves that may be another soon: an error, an application that is not ONLINE yet.
+#: How long an error serves in the place of a price. What is said of an application that is not ONLINE serves nobody
+#: else: whether one of a name exists decides whether it is made.
 UNSETTLED_SECONDS: Final = 10.0
 #: Answers kept; the oldest go first.
 KEPT: Final = 4096
@@ -49,10 +50,14 @@ class SharedCloud(InstrumentedCloud):
     ) -> Application:
         """See `Cloud.find_application`."""
         ask = super().find_application
-        found: Application = await self._shared(
-            ("application", region, application_id, name, kind),
-            lambda: ask(region, application_id=application_id, name=name, kind=kind),
-        )
+        question = ("application", region, application_id, name, kind)
+        try:
+            found: Application = await self._shared(
+                question, lambda: ask(region, application_id=application_id, name=name, kind=kind)
+            )
+        except CloudError:
+            self._kept.pop(question, None)
+            raise
         return found
 
     async def price(
@@ -106,5 +111,7 @@ class SharedCloud(InstrumentedCloud):
 
 def _serves(kept: _Kept) -> float:
     """How long an answer serves."""
-    unsettled = kept.error is not None or (isinstance(kept.answer, Application) and kept.answer.state != "ONLINE")
-    return UNSETTLED_SECONDS if unsettled else SERVES_SECONDS
+    if kept.error is not None:
+        return UNSETTLED_SECONDS
+    unsettled = isinstance(kept.answer, Application) and kept.answer.state != "ONLINE"
+    return 0.0 if unsettled else SERVES_SECONDS

@@ -167,27 +167,25 @@ def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
     if count <= 0:
         limit = snapshot.spec.scaling.up.max_launches_per_minute
         return [], _hold("LaunchRateLimited", f"{want.message}; scaling.up.maxLaunchesPerMinute is {limit}")
-    chosen = choose(snapshot.offers, snapshot.blocks, count, now=now)
-    affordable = _affordable(snapshot, want, chosen, now=now)
-    if isinstance(affordable, Verdict):
-        return [], affordable
-    chosen = affordable
+    chosen = _within_budget(snapshot, choose(snapshot.offers, snapshot.blocks, count, now=now), want, now=now)
+    if isinstance(chosen, Verdict):
+        return [], chosen
     message = f"{want.message} -> buy {_listed(chosen)}"
     actions: list[Action] = [Launch(offer, want.reason, message) for offer in chosen]
     return actions, Verdict("ScaleUp", want.reason, message)
 
 
-def _affordable(snapshot: Snapshot, want: Wanted, chosen: list[Offer], *, now: float) -> list[Offer] | Verdict:
-    """As many of the first as the budget allows, each counted at the price of the dearest of them."""
+def _within_budget(
+    snapshot: Snapshot, chosen: Sequence[Offer], want: Wanted, *, now: float
+) -> Sequence[Offer] | Verdict:
+    """What the budget allows of these, cheapest first: each held against it at the price of the dearest."""
+    price = chosen[-1].price_per_hour
     grows = want.reason != "BelowMinimum"
-    while True:
-        dearest = max(offer.price_per_hour for offer in chosen)
-        allowed = allow(snapshot, dearest, len(chosen), why=want.message, grows=grows, now=now)
-        if not isinstance(allowed, Verdict):
-            return chosen[:allowed]
-        if len(chosen) == 1:
-            return allowed
-        chosen = chosen[:-1]
+    allowed = allow(snapshot, price, len(chosen), why=want.message, grows=grows, now=now)
+    if not isinstance(allowed, Verdict):
+        return chosen[:allowed]
+    cheaper = [offer for offer in chosen if offer.price_per_hour < price]
+    return _within_budget(snapshot, cheaper, want, now=now) if cheaper else allowed
 
 
 def _listed(chosen: Sequence[Offer]) -> str:

@@ -96,28 +96,37 @@ async def test_an_answer_serves_for_a_minute(shared: SharedCloud, cloud: Answeri
     assert cloud.asked.total() == 2
 
 
-async def test_an_application_that_is_not_online_is_looked_at_again_soon(
-    shared: SharedCloud, cloud: Answering, now: list[float]
+async def test_an_application_that_is_not_online_is_looked_at_by_everybody(
+    shared: SharedCloud, cloud: Answering
 ) -> None:
     cloud.state = "CREATING"
     await look(shared)
     cloud.state = "ONLINE"
-    now[0] += UNSETTLED_SECONDS
     assert (await look(shared)).state == "ONLINE"
 
 
-@pytest.mark.parametrize("error", [NotFoundError("no such application"), UnavailableError("busy")])
-async def test_an_error_is_shared_too_but_not_for_long(
-    shared: SharedCloud, cloud: Answering, now: list[float], error: CloudError
+async def test_that_an_application_is_missing_serves_nobody_else_since_it_may_be_made_meanwhile(
+    shared: SharedCloud, cloud: Answering
 ) -> None:
-    cloud.error = error
+    cloud.error = NotFoundError("no such application")
+    with pytest.raises(NotFoundError):
+        await look(shared)
+    cloud.error = None
+    assert (await look(shared)).application_id == "app-1"
+
+
+async def test_an_error_is_shared_in_the_place_of_a_price_but_not_for_long(
+    shared: SharedCloud, cloud: Answering, now: list[float]
+) -> None:
+    cloud.error = UnavailableError("busy")
     for _ in range(3):
-        with pytest.raises(type(error), match=str(error)):
-            await look(shared)
+        with pytest.raises(UnavailableError, match="busy"):
+            await price(shared)
     assert cloud.asked.total() == 1
     cloud.error = None
     now[0] += UNSETTLED_SECONDS
-    assert (await look(shared)).application_id == "app-1"
+    await price(shared)
+    assert cloud.asked.total() == 2
 
 
 async def test_who_asks_and_goes_away_takes_nobody_along(shared: SharedCloud, cloud: Answering) -> None:

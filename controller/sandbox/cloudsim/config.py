@@ -132,16 +132,8 @@ class CloudConfig:
     monitor_lag_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "deploy_s",
-            "terminate_s",
-            "terminated_listed_s",
-            "application_s",
-            "monitor_lag_s",
-            "billing_lag_s",
-            "traffic_gb_per_hour",
-            "traffic_bytes_factor",
-        ):
+        times = ("deploy_s", "terminate_s", "terminated_listed_s", "application_s", "monitor_lag_s", "billing_lag_s")
+        for name in (*times, "traffic_gb_per_hour", "traffic_bytes_factor"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} must be 0 or more")
