@@ -48,6 +48,7 @@ class Condition:
     PAUSED: Final = "Paused"
     BUDGET_AVAILABLE: Final = "BudgetAvailable"
     REGION_AVAILABLE: Final = "RegionAvailable"
+    PRICES_KNOWN: Final = "PricesKnown"
     LAUNCHED: Final = "Launched"
     RUNNING: Final = "Running"
     SERVING: Final = "Serving"

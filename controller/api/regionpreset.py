@@ -25,11 +25,29 @@ class Application(Model, frozen=True, kw_only=True):
 class RegionPresetSpec(Model, frozen=True, kw_only=True):
     """Where the application stands ready."""
 
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.sourceInstanceId)"
+            " || (has(self.application.name) && self.application.type == 'PRIVATE_APPLICATION')",
+            "sourceInstanceId goes with application.name, the name of the PRIVATE_APPLICATION to be made from it",
+        ),
+    )
     region: Annotated[Region, Meta(description="Domestic HAI region.")]
     priority: Annotated[
         int, Meta(ge=0, le=1000, description="Order of preference at equal price; lower is preferred.")
     ] = 100
     application: Application
+    source_instance_id: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^hai-[a-z0-9]{1,32}$",
+                description="InstanceId, in this region, from which the application is made if application.name is not "
+                "there. The instance itself is left alone, and no application is ever deleted.",
+            ),
+        ]
+        | None
+    ) = None
     disk_gib: Annotated[int, Meta(ge=1, le=10000, description="Size of the stored image in GiB.")] = field(
         default=50, name="diskGiB"
     )
@@ -39,18 +57,62 @@ class RegionPresetSpec(Model, frozen=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="false: nothing new is bought in this region.")] = True
 
 
+OfferState = Literal["Available", "SoldOut", "HalfOpen", "Disputed", "Unknown"]
+
+
 class OfferStatus(Model, frozen=True, kw_only=True):
     """One bundle in this region, as last seen."""
 
     bundle: Bundle
-    price_per_hour: Annotated[float, Meta(description="CNY per hour as last inquired.")] | None = None
+    price_per_hour: Annotated[float, Meta(description="CNY per hour with the default system disk.")] | None = None
+    disk_per_hour: Annotated[float, Meta(description="The part of it that is the disk's.")] | None = None
+    checked_at: Annotated[str, Meta(description="When the cloud named this price.")] | None = None
     state: Annotated[
-        Literal["Available", "SoldOut", "Unknown"],
-        Meta(description="SoldOut until `soldOutUntil`, after which one purchase tries again."),
+        OfferState,
+        Meta(
+            description="SoldOut: left alone until `soldOutUntil`. HalfOpen: then one purchase of all pools tries. "
+            "Disputed: the cloud names a price that is not believed, and nothing is bought at it."
+        ),
     ] = "Unknown"
     sold_out_until: str | None = None
     sold_out_count: Annotated[int, Meta(description="Sold-out answers in a row; sets the back-off.")] = 0
+    probed_by: Annotated[str, Meta(description="The GpuInstance whose purchase tries a HalfOpen offer.")] | None = None
+    probe_until: Annotated[str, Meta(description="When another may try, if that one's answer never comes.")] | None = (
+        None
+    )
+    disputed_price: Annotated[float, Meta(description="What the cloud names instead, CNY per hour.")] | None = None
+    disputed_since: str | None = None
+
+
+class DiskStatus(Model, frozen=True, kw_only=True):
+    """What a system disk costs that some pool asks for in `server.systemDisk`."""
+
+    type: Annotated[str, Meta(description="Empty: whichever type is in stock.")] = ""
+    size_gib: int = field(name="sizeGiB")
+    price_per_hour: Annotated[float, Meta(description="CNY per hour; absent where the cloud names none.")] | None = None
     checked_at: str | None = None
+
+
+class CreationStatus(Model, frozen=True, kw_only=True):
+    """The application being made from `sourceInstanceId`. Written before the cloud is asked."""
+
+    source_instance_id: str
+    name: str
+    requested_at: Annotated[str, Meta(description="Time of the latest CreateApplication call.")]
+    outcome: Annotated[
+        Literal["Requested", "Accepted", "Refused"],
+        Meta(description="Requested: asked, and no answer is recorded; it may or may not have happened."),
+    ] = "Requested"
+    application_id: Annotated[str, Meta(description="As answered.")] = ""
+
+
+class BlockStatus(Model, frozen=True, kw_only=True):
+    """Why the cloud sells this account nothing here."""
+
+    reason: Annotated[str, Meta(description="Arrears, Unauthorized or QuotaExceeded.")]
+    message: str
+    scope: Annotated[Literal["Account", "Region"], Meta(description="What it stops: every region, or this one.")]
+    retry_at: Annotated[str, Meta(description="From then on one purchase of all pools tries again.")]
 
 
 class RegionPresetStatus(Model, frozen=True, kw_only=True):
@@ -67,6 +129,9 @@ class RegionPresetStatus(Model, frozen=True, kw_only=True):
     cheapest: Annotated[str, Meta(description="The cheapest offer now.")] = ""
     verified_at: str | None = None
     offers: tuple[OfferStatus, ...] = ()
+    disks: tuple[DiskStatus, ...] = ()
+    creation: CreationStatus | None = None
+    blocked: BlockStatus | None = None
     conditions: tuple[ConditionModel, ...] = ()
 
 

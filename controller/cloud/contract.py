@@ -150,7 +150,22 @@ class Cloud(Protocol):
         """The application by id, or by exact name and type.
 
         Raises:
-            NotFoundError: none fits, or more than one application has that name.
+            NotFoundError: none fits.
+            AmbiguousError: more than one application has that name.
+        """
+
+    async def create_application(self, region: str, *, instance_id: str, name: str) -> str:
+        """Ask for a private application made from an instance; returns its id. It is CREATING for a while.
+
+        There is no token: of one name the cloud makes one application, and refuses the next. It is the adapter's duty
+        never to repeat the call by itself. The instance itself is left as it is.
+
+        Raises:
+            NotFoundError: the instance does not exist in this region.
+            InProgressError, ThrottledError: not accepted now, ask again later.
+            NameTakenError: an application has this name already.
+            QuotaError, UnauthorizedError, InvalidRequestError: refused; a person has to act.
+            UnclearError: it may be being made. Look for it by name.
         """
 
     async def price(

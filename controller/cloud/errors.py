@@ -39,6 +39,10 @@ class NotFoundError(CloudError):
     """The thing named in the request does not exist (any more)."""
 
 
+class AmbiguousError(NotFoundError):
+    """The name in the request stands for more than one thing, so none of them is the one that is meant."""
+
+
 class InProgressError(CloudError):
     """Another operation on the instance is still running: try again later."""
 
@@ -49,6 +53,10 @@ class QuotaError(CloudError):
 
 class InvalidRequestError(CloudError):
     """The request itself is wrong (unknown bundle, disk too small, application not there): repeating cannot help."""
+
+
+class NameTakenError(InvalidRequestError):
+    """What is to be made would have a name that is in use."""
 
 
 class UnavailableError(CloudError):

@@ -22,7 +22,9 @@ from controller.kube.client import AlreadyExistsError, KubeError
 from controller.operator import fence
 from controller.operator.context import Context
 from controller.operator.objects import owner_reference
+from controller.operator.purchases import admit
 from controller.scaling.actions import Action, Adopt, Destroy, Drain, Launch, Undrain
+from controller.scaling.snapshot import Offer
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +61,14 @@ async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
         if number is None:
             _unclaim(ctx, action)
             return False
-        created = await ctx.objects.create_instance(pool.metadata.namespace, instance_body(pool, action, number))
+        body = instance_body(pool, action, number)
+        if isinstance(action, Launch) and not await _admitted(ctx, pool, action.offer, body["metadata"]["name"]):
+            return False
+        created = await ctx.objects.create_instance(pool.metadata.namespace, body)
         fence.wrote(ctx, pool, number)
     except AlreadyExistsError as error:
         logger.info("pool %s: launch %d was not ours to make: %s", pool.metadata.key, number, error)
+        # A claim for this name stays: it may be the other writer's, and lapses.
         _unclaim(ctx, action)
         fence.lost(ctx, pool)
         return False
@@ -74,6 +80,14 @@ async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
         await ctx.events.normal(pool, action.reason, f"{created.metadata.name}: {action.message}")
         ctx.wake_instance(created.metadata.key)
     return True
+
+
+async def _admitted(ctx: Context, pool: GpuPool, offer: Offer, name: str) -> bool:
+    """Whether this purchase may be made now; if not, the pool decides anew, and uses the number for another offer."""
+    admitted = await admit(ctx, pool.metadata.namespace, offer, by=name)
+    if not admitted:
+        logger.info("pool %s: another purchase is finding out about %s", pool.metadata.key, offer)
+    return admitted
 
 
 def _unclaim(ctx: Context, action: Launch | Adopt) -> None:

@@ -113,11 +113,13 @@ class Audit:
         """By region, what bears our mark and has no object: by the cache, and then by the API server itself."""
         ctx = self._ctx
         known = rules.owners_known(ctx.store.instances)
+        # What an application is made from is somebody's, whatever its name.
+        sources = {preset.spec.source_instance_id for preset in ctx.store.presets}
         found = {
             region: [
                 (i, mark)
                 for i, mark in rules.marked(seen.listing.instances, ctx.cluster_uid)
-                if not known.own(i, mark) and self._within_reach(mark)
+                if not known.own(i, mark) and self._within_reach(mark) and i.instance_id not in sources
             ]
             for region, seen in fresh.items()
         }

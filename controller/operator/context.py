@@ -1,7 +1,8 @@
 """What the parts of the operator share: one object, made at start, handed to every reconcile."""
 
+import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -48,6 +49,8 @@ class Settings:
     billing_reconciliation: bool = True
     #: Seconds between two passes of the leak audit.
     leak_audit_interval: float = 60.0
+    #: Seconds for which a new application may be missing from listings.
+    listing_lag: float = 120.0
 
 
 @dataclass(slots=True)
@@ -116,6 +119,8 @@ class Context:
     probes: aiohttp.ClientSession
     clock: Callable[[], float] = time.time
     blocks: Blocks = field(default_factory=Blocks)
+    #: The offers of a preset are one list, patched whole: who changes one of them holds its preset's lock.
+    preset_locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     leaks: Leaks = field(default_factory=lambda: Leaks(started=time.time()))
     pools: dict[str, PoolMemory] = field(default_factory=dict)
     instances: dict[str, InstanceMemory] = field(default_factory=dict)

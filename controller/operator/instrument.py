@@ -59,6 +59,11 @@ class InstrumentedCloud:
         with self._call("find_application"):
             return await self._cloud.find_application(region, application_id=application_id, name=name, kind=kind)
 
+    async def create_application(self, region: str, *, instance_id: str, name: str) -> str:
+        """See `Cloud.create_application`."""
+        with self._call("create_application"):
+            return await self._cloud.create_application(region, instance_id=instance_id, name=name)
+
     async def price(
         self,
         region: str,

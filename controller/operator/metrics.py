@@ -10,7 +10,7 @@ from controller.api.spend import Spend
 from controller.operator.moneymetrics import MoneyMetrics
 from controller.operator.trafficmetrics import TrafficMetrics
 from controller.scaling.plan import Plan
-from controller.scaling.snapshot import ServerView
+from controller.scaling.snapshot import Block, ServerView
 
 _POOL = ("namespace", "pool")
 
@@ -79,6 +79,12 @@ class OperatorMetrics:
         self.offer_price = Gauge(
             "haipool_offer_cny_per_hour", "Price of an offer.", ["region", "bundle"], registry=registry
         )
+        self.blocked = Gauge(
+            "haipool_purchases_blocked",
+            "1 while the cloud refuses purchases; without a region: of the whole account.",
+            ["region", "reason"],
+            registry=registry,
+        )
         self.cloud_calls = Counter(
             "haipool_cloud_calls_total",
             "Calls of the cloud contract, by outcome.",
@@ -108,6 +114,12 @@ class OperatorMetrics:
         self.spend_today.labels(*labels).set(spend.today)
         self.spend_month.labels(*labels).set(spend.this_month)
         self.decisions.labels(*labels, plan.verdict.action, plan.verdict.reason).inc()
+
+    def blocks(self, blocks: Iterable[Block]) -> None:
+        """Export the blocks that stand, and no others."""
+        self.blocked.clear()
+        for block in blocks:
+            self.blocked.labels(block.region or "", block.reason).set(1)
 
     def forget_pool(self, namespace: str, name: str) -> None:
         """Stop exporting a pool that is gone."""

@@ -51,9 +51,23 @@ class Objects:
         """
         await self._status(POOLS, self._store.pools, pool, changes, if_unchanged=if_unchanged)
 
-    async def preset_status(self, preset: RegionPreset, changes: Mapping[str, Any]) -> None:
-        """Patch a preset's status."""
-        await self._status(PRESETS, self._store.presets, preset, changes)
+    async def preset_status(
+        self, preset: RegionPreset, changes: Mapping[str, Any], *, if_unchanged: bool = False
+    ) -> None:
+        """Patch a preset's status.
+
+        Raises:
+            ConflictError: `if_unchanged` and someone else wrote the preset since it was read.
+        """
+        try:
+            await self._status(PRESETS, self._store.presets, preset, changes, if_unchanged=if_unchanged)
+        except NotFoundError:
+            self._store.presets.drop(preset.metadata.key, preset.metadata.uid)
+
+    async def refresh_preset(self, preset: RegionPreset) -> None:
+        """Read a preset again after someone else was faster."""
+        meta = preset.metadata
+        self._store.presets.put(await self._kube.get(PRESETS, meta.name, namespace=meta.namespace))
 
     async def instance_status(self, instance: GpuInstance, changes: Mapping[str, Any]) -> None:
         """Patch an instance's status."""

@@ -12,9 +12,11 @@ from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
 from controller.operator.leaks import strays, unaudited
 from controller.operator.money import spent_so_far
+from controller.scaling.presets import disk_of, price_with
 from controller.scaling.replicas import agreed_dead, drained, tasks
 from controller.scaling.signals import Sources, signals
 from controller.scaling.snapshot import NOT_VERIFIED, Missing, Offer, ServerState, ServerView, Signal, Snapshot
+from controller.scaling.stock import closed_until, half_open
 from controller.scaling.usage import used_this_month
 
 #: How long purchases wait for a new preset to be verified.
@@ -53,7 +55,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         signals=signals(sources, pool.spec.scaling, ready=ready, now=ctx.clock()),
         servers=servers,
         offers=tuple(offer for preset in presets for offer in offers_of(pool, preset, now=now)),
-        unusable_presets=tuple((p.metadata.name, why) for p in presets if (why := unusable(p, now=now))),
+        unusable_presets=tuple((p.metadata.name, why) for p in presets if (why := cannot_sell(pool, p, now=now))),
         blocks=ctx.blocks.active(now=now),
         deleting=pool.metadata.deleting,
         launch_failures=tuple(memory.failures),
@@ -110,22 +112,33 @@ def unusable(preset: RegionPreset, *, now: float) -> str:
     return "" if ready.status == "True" or unreachable else f"{ready.reason}: {ready.message}"
 
 
+def cannot_sell(pool: GpuPool, preset: RegionPreset, *, now: float) -> str:
+    """Why nothing can be bought for this pool from this preset; a new pool waits until its disk has a price."""
+    why, disk = unusable(preset, now=now), pool.spec.server.system_disk
+    if why or disk is None or disk_of(disk) in {(d.type, d.size_gib) for d in preset.status.disks}:
+        return why
+    age = now - (unix(pool.metadata.creation_timestamp) or now)
+    return NOT_VERIFIED if age < VERIFY_SECONDS else ""
+
+
 def offers_of(pool: GpuPool, preset: RegionPreset, *, now: float) -> list[Offer]:
     """What this preset sells to this pool. An offer without any price is none."""
-    if unusable(preset, now=now):
+    if cannot_sell(pool, preset, now=now):
         return []
-    found = (_offer(pool, preset, status) for status in preset.status.offers)
+    found = (_offer(pool, preset, status, now=now) for status in preset.status.offers)
     return [offer for offer in found if offer is not None]
 
 
-def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus) -> Offer | None:
+def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus, *, now: float) -> Offer | None:
+    """An offer at the pool's own price, or at the cloud's with the pool's disk; none while that is in dispute."""
     kind = pool.spec.gpu_type(status.bundle)
     if kind is None:
         return None
-    price = kind.price_per_hour if kind.price_per_hour is not None else status.price_per_hour
+    believed = status.price_per_hour is not None and status.state != "Disputed"
+    named = price_with(status, pool.spec.server.system_disk, preset.status.disks) if believed else None
+    price = kind.price_per_hour if kind.price_per_hour is not None else named
     if price is None:
         return None
-    until = unix(status.sold_out_until) if status.state == "SoldOut" else None
     return Offer(
         region=preset.spec.region,
         bundle=status.bundle,
@@ -133,7 +146,8 @@ def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus) -> Offer | 
         priority=preset.spec.priority,
         preset=preset.metadata.name,
         application_id=preset.status.application_id,
-        sold_out_until=until or 0.0,
+        sold_out_until=closed_until(status, now=now),
+        half_open=half_open(status, now=now),
     )
 
 

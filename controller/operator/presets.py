@@ -1,49 +1,46 @@
 """One preset: is the region open, is the application there and ONLINE, what does each bundle cost, what is sold out."""
 
 import asyncio
-import logging
 import random
-from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Final
 
-from controller.api.catalog import BUNDLES
 from controller.api.gpuinstance import GpuInstance
 from controller.api.model import ConditionModel, write
 from controller.api.names import Condition
 from controller.api.regionpreset import OfferStatus, RegionPreset
 from controller.api.times import rfc3339, unix
 from controller.cloud.contract import Application
-from controller.cloud.errors import (
-    CloudError,
-    InvalidRequestError,
-    NotFoundError,
-    SoldOutError,
-    UnauthorizedError,
-)
+from controller.cloud.errors import AmbiguousError, CloudError, NotFoundError, UnauthorizedError
+from controller.operator.application import Making, obtain
 from controller.operator.context import Context
+from controller.operator.inquiries import Answers, disks_wanted, inquire
 from controller.operator.objects import changed, merge_conditions
 from controller.scaling.conditions import condition
-from controller.scaling.presets import Quote, bought, cheapest, expire, refresh, sold_out
+from controller.scaling.presets import cheapest, refresh, refresh_disks
+from controller.scaling.prices import price_condition
 from controller.scaling.readings import daily_storage_cost, storage_this_month
-
-logger = logging.getLogger(__name__)
+from controller.scaling.stock import settled
 
 #: Time between two rounds of price inquiries of a preset that is Ready.
 REFRESH_SECONDS: Final = 600.0
-#: Time between two looks at a preset that is not.
+#: Time until the next round when some price could not be asked, or a pool has a disk without one.
+INCOMPLETE_SECONDS: Final = 60.0
+#: Time between two looks at a preset that is not Ready.
 RETRY_SECONDS: Final = 20.0
 #: How long one answer about open regions serves all presets.
 REGIONS_SECONDS: Final = 300.0
 
 
 class Presets:
-    """The preset handler, the only writer of RegionPreset.status."""
+    """The preset handler. Only it, `purchases` and `application` write RegionPreset.status."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = ctx.preset_locks
         self._regions: tuple[float, frozenset[str]] | None = None
         self._regions_lock = asyncio.Lock()
+        self._doubted: set[str] = set()
 
     async def reconcile(self, key: str) -> float | None:
         """Verify one preset; returns seconds until the next look."""
@@ -52,32 +49,51 @@ class Presets:
             return None
         due = self._due_in(preset)
         if due > 0:
-            await self._expire(preset)
+            await self._settle(preset)
             return min(due, 30.0)
         return await self._verify(preset)
+
+    def doubt(self, instance: GpuInstance) -> None:
+        """A purchase was refused as impossible: region and application are looked at again, soon."""
+        for preset in self._ctx.store.presets:
+            same = preset.spec.region == instance.spec.region
+            if same and preset.metadata.namespace == instance.metadata.namespace:
+                self._doubted.add(preset.metadata.key)
+                self._ctx.wake_preset(preset.metadata.key)
+        self._regions = None
 
     def _due_in(self, preset: RegionPreset) -> float:
         """A status of another generation, or one older than the refresh time, is looked at now."""
         verified = unix(preset.status.verified_at)
         if verified is None or preset.status.observed_generation != preset.metadata.generation:
             return 0.0
-        ready = any(c.type == Condition.READY and c.status == "True" for c in preset.status.conditions)
-        return verified + (REFRESH_SECONDS if ready else RETRY_SECONDS) - self._ctx.clock()
+        return verified + self._interval(preset) - self._ctx.clock()
+
+    def _interval(self, preset: RegionPreset) -> float:
+        status = preset.status
+        if preset.metadata.key in self._doubted or not _is_ready(status.conditions):
+            return RETRY_SECONDS
+        if disks_wanted(self._ctx.store, preset) - {(d.type, d.size_gib) for d in status.disks}:
+            return RETRY_SECONDS
+        known = next((c for c in status.conditions if c.type == Condition.PRICES_KNOWN), None)
+        incomplete = known is not None and known.reason in ("InquiryFailed", "PricesOld")
+        return INCOMPLETE_SECONDS if incomplete else REFRESH_SECONDS
 
     async def _verify(self, preset: RegionPreset) -> float:
-        quotes: dict[str, Quote] = {}
-        application: Application | None = None
+        answers, told = Answers(), dict[str, Any]()
+        self._doubted.discard(preset.metadata.key)
         try:
             opened = await self._region_open(preset.spec.region)
-            application = await self._application(preset) if opened else None
-            conditions = _conditions(preset, opened=opened, application=application)
-            if application is not None and application.state == "ONLINE":
-                quotes = await self._quotes(preset.spec.region, application.application_id)
-            self._ctx.blocks.clear_region(preset.spec.region)
+            found = await obtain(self._ctx, preset) if opened else None
+            conditions, told = _conditions(preset, found=found), _application(found)
+            if isinstance(found, Application) and found.state == "ONLINE":
+                answers = await inquire(self._ctx, preset, found.application_id)
+            self._ctx.blocks.read(preset.spec.region)
         except CloudError as error:
-            self._ctx.blocks.add(error, preset.spec.region, now=self._ctx.clock())
+            self._ctx.blocks.add(error, preset.spec.region, now=self._ctx.clock(), reading=True)
+            told = {"applicationState": "MISSING"} if isinstance(error, NotFoundError) else told
             conditions = _failed(error, preset)
-        await self._write(preset, application, conditions, quotes)
+        await self._write(preset, told, conditions, answers)
         current = self._ctx.store.presets.get(preset.metadata.key) or preset
         return max(1.0, self._due_in(current))
 
@@ -89,68 +105,51 @@ class Presets:
                 self._regions = (now, await self._ctx.cloud.available_regions())
             return region in self._regions[1]
 
-    async def _application(self, preset: RegionPreset) -> Application:
-        wanted = preset.spec.application
-        return await self._ctx.cloud.find_application(
-            preset.spec.region, application_id=wanted.id, name=wanted.name, kind=wanted.type
-        )
-
-    async def _quotes(self, region: str, application_id: str) -> dict[str, Quote]:
-        """A price for every bundle; one that could not be asked keeps its last known price."""
-        quotes: dict[str, Quote] = {}
-        for bundle in BUNDLES:
-            try:
-                price = await self._ctx.cloud.price(region, application_id=application_id, bundle=bundle)
-                quotes[bundle] = Quote(price.total_per_hour)
-            except SoldOutError:
-                quotes[bundle] = Quote(sold_out=True)
-            except InvalidRequestError:
-                quotes[bundle] = Quote(not_sold_here=True)
-            except UnauthorizedError:
-                raise
-            except CloudError as error:
-                logger.warning("price of %s in %s could not be asked: %s", bundle, region, error)
-        return quotes
-
     async def _write(
         self,
-        preset: RegionPreset,
-        application: Application | None,
+        known: RegionPreset,
+        application: dict[str, Any],
         conditions: list[ConditionModel],
-        quotes: dict[str, Quote],
+        answers: Answers,
     ) -> None:
         ctx, now = self._ctx, self._ctx.clock()
-        async with self._locks[preset.metadata.key]:
-            preset = ctx.store.presets.get(preset.metadata.key) or preset
-            offers = refresh(preset.status.offers, quotes, now=now, jitter=random.random())  # noqa: S311 - jitter
-            cost = daily_storage_cost(preset.spec.disk_gib, preset.spec.storage_price_per_gib_day)
-            month = storage_this_month(cost, since=unix(preset.metadata.creation_timestamp) or now, now=now)
-            fields: dict[str, Any] = {
-                "observedGeneration": preset.metadata.generation,
-                "dailyStorageCost": round(cost, 6),
-                "storageThisMonth": round(month, 6),
-                "verifiedAt": rfc3339(now),
-                "conditions": merge_conditions(
-                    preset.status.conditions, conditions, generation=preset.metadata.generation, now=now
-                ),
-                **_offers(offers),
+        async with self._locks[known.metadata.key]:
+            preset = ctx.store.presets.get(known.metadata.key) or known
+            offers = refresh(preset.status.offers, answers.quotes, now=now, jitter=random.random())  # noqa: S311
+            conditions = [*conditions, self._prices(conditions, offers, answers, now=now)]
+            fields = _status(preset, conditions, now=now) | _offers(offers, ready=_is_ready(conditions))
+            wanted = disks_wanted(ctx.store, preset)
+            disks = refresh_disks(preset.status.disks, answers.disks, wanted, now=now)
+            blocked = ctx.blocks.status(preset.spec.region)
+            fields |= {
+                "disks": [write(d) for d in disks],
+                "blocked": None if blocked is None else write(blocked),
+                **application,
             }
-            if application is not None:
-                fields |= {
-                    "applicationId": application.application_id,
-                    "applicationState": application.state,
-                    "minDiskGiB": application.min_disk_gib,
-                }
-            await self._announce(preset, conditions)
             await ctx.objects.preset_status(preset, changed(preset.status, fields))
-        ctx.metrics.storage.labels(preset.metadata.namespace, preset.metadata.name).set(cost)
-        ctx.metrics.money.storage.labels(preset.metadata.namespace, preset.metadata.name).set(month)
-        for offer in offers:
-            if offer.price_per_hour is not None:
-                ctx.metrics.offer_price.labels(preset.spec.region, offer.bundle).set(offer.price_per_hour)
+        await self._announce(preset, conditions)
+        self._export(preset, offers)
         self._wake_pools(preset)
 
+    @staticmethod
+    def _prices(
+        conditions: Sequence[ConditionModel], offers: Sequence[OfferStatus], answers: Answers, *, now: float
+    ) -> ConditionModel:
+        if _is_ready(conditions):
+            return price_condition(offers, answers.failed, now=now)
+        return condition(Condition.PRICES_KNOWN, "Unknown", "NotAsked", "prices are asked once the preset is Ready")
+
+    def _export(self, preset: RegionPreset, offers: Sequence[OfferStatus]) -> None:
+        metrics, cost = self._ctx.metrics, _storage_cost(preset)
+        month = storage_this_month(cost, since=_created(preset) or self._ctx.clock(), now=self._ctx.clock())
+        metrics.storage.labels(preset.metadata.namespace, preset.metadata.name).set(cost)
+        metrics.money.storage.labels(preset.metadata.namespace, preset.metadata.name).set(month)
+        for offer in offers:
+            if offer.price_per_hour is not None:
+                metrics.offer_price.labels(preset.spec.region, offer.bundle).set(offer.price_per_hour)
+
     async def _announce(self, preset: RegionPreset, conditions: list[ConditionModel]) -> None:
+        """An event for every condition that has become False, and for Ready when it has become True."""
         before = {c.type: (c.status, c.reason) for c in preset.status.conditions}
         for new in conditions:
             old = before.get(new.type)
@@ -158,7 +157,7 @@ class Presets:
                 continue
             if new.status == "False":
                 await self._ctx.events.warning(preset, new.reason, new.message)
-            elif new.status == "True" and new.type == Condition.READY:
+            elif new.status == "True" and (new.type == Condition.READY or (old and old[0] == "False")):
                 await self._ctx.events.normal(preset, new.reason, new.message)
 
     def _wake_pools(self, preset: RegionPreset) -> None:
@@ -166,58 +165,92 @@ class Presets:
             if any(p.metadata.key == preset.metadata.key for p in self._ctx.store.presets_of(pool)):
                 self._ctx.wake_pool(pool.metadata.key)
 
-    async def _expire(self, preset: RegionPreset) -> None:
+    async def _settle(self, preset: RegionPreset) -> None:
+        """Show what time alone has changed: a back-off that is over, a claim that has lapsed."""
         now = self._ctx.clock()
         async with self._locks[preset.metadata.key]:
             preset = self._ctx.store.presets.get(preset.metadata.key) or preset
-            offers = tuple(expire(o, now=now) for o in preset.status.offers)
-            await self._ctx.objects.preset_status(preset, changed(preset.status, _offers(offers)))
-
-    async def mark(self, instance: GpuInstance, *, is_sold_out: bool) -> None:
-        """Remember in the preset's status what a purchase of this offer taught, so that a restart knows it too."""
-        now = self._ctx.clock()
-        for known in self._ctx.store.presets:
-            same = known.spec.region == instance.spec.region
-            if not same or known.metadata.namespace != instance.metadata.namespace:
-                continue
-            async with self._locks[known.metadata.key]:
-                preset = self._ctx.store.presets.get(known.metadata.key) or known
-                offers = tuple(
-                    _marked(o, is_sold_out, now=now) if o.bundle == instance.spec.bundle else o
-                    for o in preset.status.offers
-                )
-                await self._ctx.objects.preset_status(preset, changed(preset.status, _offers(offers)))
+            offers = tuple(settled(o, now=now) for o in preset.status.offers)
+            fields = _offers(offers, ready=_is_ready(preset.status.conditions))
+            await self._ctx.objects.preset_status(preset, changed(preset.status, fields))
 
 
-def _marked(offer: OfferStatus, is_sold_out: bool, *, now: float) -> OfferStatus:
-    return sold_out(offer, now=now, jitter=random.random()) if is_sold_out else bought(offer)  # noqa: S311 - jitter
+def _is_ready(conditions: Sequence[ConditionModel]) -> bool:
+    return any(c.type == Condition.READY and c.status == "True" for c in conditions)
 
 
-def _offers(offers: tuple[OfferStatus, ...]) -> dict[str, Any]:
-    return {"offers": [write(o) for o in offers], "cheapest": cheapest(offers)}
+def _storage_cost(preset: RegionPreset) -> float:
+    return daily_storage_cost(preset.spec.disk_gib, preset.spec.storage_price_per_gib_day)
 
 
-def _conditions(preset: RegionPreset, *, opened: bool, application: Application | None) -> list[ConditionModel]:
+def _created(preset: RegionPreset) -> float | None:
+    return unix(preset.metadata.creation_timestamp)
+
+
+def _status(preset: RegionPreset, conditions: Sequence[ConditionModel], *, now: float) -> dict[str, Any]:
+    generation, cost = preset.metadata.generation, _storage_cost(preset)
+    return {
+        "observedGeneration": generation,
+        "dailyStorageCost": round(cost, 6),
+        "storageThisMonth": round(storage_this_month(cost, since=_created(preset) or now, now=now), 6),
+        "verifiedAt": rfc3339(now),
+        "conditions": merge_conditions(preset.status.conditions, conditions, generation=generation, now=now),
+    }
+
+
+def _offers(offers: tuple[OfferStatus, ...], *, ready: bool) -> dict[str, Any]:
+    return {"offers": [write(o) for o in offers], "cheapest": cheapest(offers) if ready else ""}
+
+
+def _application(found: Application | Making | None) -> dict[str, Any]:
+    """Status fields; none where the region is closed, and nobody looked."""
+    if found is None:
+        return {}
+    if isinstance(found, Making):
+        return {"applicationState": "MISSING" if found.status == "False" else "CREATING"}
+    return {
+        "applicationId": found.application_id,
+        "applicationState": found.state,
+        "minDiskGiB": found.min_disk_gib,
+    }
+
+
+def _conditions(preset: RegionPreset, *, found: Application | Making | None) -> list[ConditionModel]:
+    """What the look at region and application gave; `found` is None where the region is closed."""
     region = preset.spec.region
-    if not opened or application is None:
-        why = f"HAI does not sell in {region} now; the other regions serve"
+    if found is None:
+        why = f"HAI does not sell in {region} now; the other regions serve, and this one again once it does"
         return [
             condition(Condition.REGION_AVAILABLE, "False", "RegionClosed", why),
             condition(Condition.READY, "False", "RegionClosed", why),
         ]
     available = condition(Condition.REGION_AVAILABLE, "True", "RegionOpen", f"HAI sells in {region}")
-    if application.state == "ONLINE":
-        message = f"{application.name} ({application.application_id}) is ONLINE in {region}"
-        return [available, condition(Condition.READY, "True", "ApplicationOnline", message)]
-    if application.state == "CREATING":
-        message = f"{application.name} ({application.application_id}) is still being created in {region}"
-        return [available, condition(Condition.READY, "Unknown", "ApplicationCreating", message)]
+    if isinstance(found, Making):
+        return [available, condition(Condition.READY, found.status, found.reason, found.message)]
+    return [available, _state(found, region)]
+
+
+def _state(application: Application, region: str) -> ConditionModel:
     message = f"{application.name} ({application.application_id}) is {application.state} in {region}"
-    return [available, condition(Condition.READY, "False", f"Application{application.state.title()}", message)]
+    match application.state:
+        case "ONLINE":
+            return condition(Condition.READY, "True", "ApplicationOnline", message)
+        case "CREATING":
+            return condition(Condition.READY, "Unknown", "ApplicationCreating", f"{message}; it is used once ONLINE")
+        case "DELETING":
+            fix = "name another in spec.application, or set enabled: false"
+        case "ARREARS":
+            fix = "its storage is not paid for: top up the account before HAI deletes it"
+        case _:
+            fix = "look at it in the HAI console"
+    reason = f"Application{application.state.title().replace('_', '')}"
+    return condition(Condition.READY, "False", reason, f"{message}: {fix}")
 
 
 def _failed(error: CloudError, preset: RegionPreset) -> list[ConditionModel]:
     wanted = preset.spec.application
+    if isinstance(error, AmbiguousError):
+        return [condition(Condition.READY, "False", "ApplicationAmbiguous", f"{error}: set spec.application.id")]
     if isinstance(error, NotFoundError):
         message = f"{error}: create the application {wanted.id or wanted.name} in {preset.spec.region}, or correct it"
         return [condition(Condition.READY, "False", "ApplicationMissing", message)]

@@ -165,6 +165,8 @@ class Operator:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _begin(self) -> None:
+        self.ctx.blocks.restore(self.ctx.store.presets)
+        self.ctx.metrics.blocks(self.ctx.blocks.active(now=self.ctx.clock()))
         for pool in self.ctx.store.pools:
             # The instances were listed after the pools, so what was decided for these has been seen.
             self.ctx.pool_memory(pool.metadata.uid).seen = pool.status.decision_counter

@@ -322,6 +322,8 @@ class Replay:
             return
         machine = self._bought(offer, now)
         self._refusals.pop(offer.bundle, None)
+        if offer.half_open:
+            self._offers[offer.region, offer.bundle] = replace(offer, sold_out_until=0.0, half_open=False)
         self._later(now + self.market.deploy_seconds, machine, READY)
 
     def _standing(self, bundle: str) -> int:
@@ -330,10 +332,12 @@ class Replay:
     def _refuse(self, offer: Offer, now: float) -> None:
         """Sold out: the offer is left alone for a while, and the pool looks for another one at once."""
         self.sold_out += 1
+        self._look(now)
+        if not self._offers[offer.region, offer.bundle].in_stock(now):
+            return  # bought side by side: one answer makes one pause
         count = self._refusals[offer.bundle] = self._refusals.get(offer.bundle, 0) + 1
         until = sold_out_until(count, now=now, jitter=0.5)
-        self._offers[offer.region, offer.bundle] = replace(offer, sold_out_until=until)
-        self._look(now)
+        self._offers[offer.region, offer.bundle] = replace(offer, sold_out_until=until, half_open=True)
 
     def _bought(self, offer: Offer, now: float) -> Machine:
         kind = self.spec.gpu_type(offer.bundle)

@@ -1,5 +1,7 @@
 """The pool's conditions: Unknown while unsettled, False only when someone should act."""
 
+from typing import Final
+
 from controller.api.model import MESSAGE_LIMIT, ConditionModel, ConditionStatus
 from controller.api.names import Condition
 from controller.scaling import budget
@@ -9,6 +11,9 @@ from controller.scaling.offers import buyable
 from controller.scaling.plan import Plan
 from controller.scaling.shrink import too_many_dead
 from controller.scaling.snapshot import NOT_VERIFIED, ServerState, Snapshot
+
+#: A refusal of the account that no purchase has tried again for so long is no longer held against it.
+UNTRIED_SECONDS: Final = 600.0
 
 
 def pool_conditions(snapshot: Snapshot, plan: Plan, *, now: float) -> tuple[ConditionModel, ...]:
@@ -90,11 +95,14 @@ def _launches(snapshot: Snapshot) -> ConditionModel:
 
 
 def _account(snapshot: Snapshot, *, now: float) -> ConditionModel:
-    active = [block for block in snapshot.blocks if block.until > now]
-    if not active:
+    blocks = snapshot.blocks
+    if not blocks:
         return condition(Condition.ACCOUNT_HEALTHY, "True", "NoObjection", "the cloud accepts this account's requests")
-    message = "; ".join(f"{b.region}: {b.message}" if b.region else b.message for b in active)
-    return condition(Condition.ACCOUNT_HEALTHY, "False", active[0].reason, message)
+    message = "; ".join(f"{b.region}: {b.message}" if b.region else b.message for b in blocks)
+    if all(now - block.until > UNTRIED_SECONDS for block in blocks):
+        message = f"nothing was bought since; the next purchase finds out: {message}"
+        return condition(Condition.ACCOUNT_HEALTHY, "Unknown", blocks[0].reason, message)
+    return condition(Condition.ACCOUNT_HEALTHY, "False", blocks[0].reason, message)
 
 
 def _paused(snapshot: Snapshot) -> ConditionModel:

@@ -1,15 +1,16 @@
 """Whether, why and what to buy."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from controller.scaling.actions import Action, Adopt, Launch, Undrain, Verdict
 from controller.scaling.budget import allow
-from controller.scaling.offers import buyable
+from controller.scaling.offers import buyable, choose
 from controller.scaling.readings import nothing_being_deployed
 from controller.scaling.sizing import Sizing, auto_step
-from controller.scaling.snapshot import NOT_VERIFIED, ServerState, ServerView, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Snapshot
 from controller.scaling.triggers import Trigger, firing
 
 #: First pause after a failed deployment; doubles with each further one in a row.
@@ -166,14 +167,31 @@ def _buy(snapshot: Snapshot, want: Wanted, *, now: float) -> tuple[list[Action],
     if count <= 0:
         limit = snapshot.spec.scaling.up.max_launches_per_minute
         return [], _hold("LaunchRateLimited", f"{want.message}; scaling.up.maxLaunchesPerMinute is {limit}")
-    best, grows = offers[0], want.reason != "BelowMinimum"
-    allowed = allow(snapshot, best.price_per_hour, count, why=want.message, grows=grows, now=now)
-    if isinstance(allowed, Verdict):
-        return [], allowed
-    count = allowed
-    message = f"{want.message} -> buy {count} x {best}"
-    actions: list[Action] = [Launch(best, want.reason, message) for _ in range(count)]
+    chosen = _within_budget(snapshot, choose(snapshot.offers, snapshot.blocks, count, now=now), want, now=now)
+    if isinstance(chosen, Verdict):
+        return [], chosen
+    message = f"{want.message} -> buy {_listed(chosen)}"
+    actions: list[Action] = [Launch(offer, want.reason, message) for offer in chosen]
     return actions, Verdict("ScaleUp", want.reason, message)
+
+
+def _within_budget(
+    snapshot: Snapshot, chosen: Sequence[Offer], want: Wanted, *, now: float
+) -> Sequence[Offer] | Verdict:
+    """What the budget allows of these, cheapest first: each held against it at the price of the dearest."""
+    price = chosen[-1].price_per_hour
+    grows = want.reason != "BelowMinimum"
+    allowed = allow(snapshot, price, len(chosen), why=want.message, grows=grows, now=now)
+    if not isinstance(allowed, Verdict):
+        return chosen[:allowed]
+    cheaper = [offer for offer in chosen if offer.price_per_hour < price]
+    return _within_budget(snapshot, cheaper, want, now=now) if cheaper else allowed
+
+
+def _listed(chosen: Sequence[Offer]) -> str:
+    """`2 x XL in ap-nanjing at 0.88 CNY/h`, with a word on those that are trials."""
+    counts = Counter(chosen)
+    return ", ".join(f"{n} x {offer}{' (sold out before)' if offer.half_open else ''}" for offer, n in counts.items())
 
 
 def room(snapshot: Snapshot) -> int:

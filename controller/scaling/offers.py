@@ -26,6 +26,36 @@ def buyable(offers: Iterable[Offer], blocks: Iterable[Block], *, now: float) -> 
     return [offer for offer in rank(offers) if offer.in_stock(now) and offer.region not in blocked]
 
 
+def choose(offers: Iterable[Offer], blocks: Iterable[Block], count: int, *, now: float) -> list[Offer]:
+    """The offers of the next `count` purchases, cheapest first.
+
+    An offer that is half-open takes one of them, and so does a region or account that refused the last purchase: one
+    is enough to find out. The others go to what is known to be open, rather than wait.
+    """
+    refused = {block.region for block in blocks}
+    chosen: list[Offer] = []
+    tried: set[object] = set()
+    for offer in buyable(offers, blocks, now=now):
+        trial = _trial(offer, refused)
+        if trial == ():
+            return chosen + [offer] * (count - len(chosen))
+        if trial not in tried:
+            chosen.append(offer)
+            tried.add(trial)
+        if len(chosen) >= count:
+            break
+    return chosen[:count]
+
+
+def _trial(offer: Offer, refused: set[str | None]) -> tuple[str | None, ...]:
+    """What a purchase of this offer would find out about: the account, a region, an offer, or () for nothing."""
+    if None in refused:
+        return (None,)
+    if offer.region in refused:
+        return (offer.region,)
+    return (offer.region, offer.bundle) if offer.half_open else ()
+
+
 def sold_out_until(count: int, *, now: float, jitter: float) -> float:
     """When an offer is asked for again after its `count`-th sold-out answer in a row.
 

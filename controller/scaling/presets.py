@@ -1,26 +1,34 @@
-"""What a preset has on offer, kept over time: prices refreshed, sold-out answers remembered."""
+"""What a preset has on offer after a round of price inquiries, and what that makes for one pool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from controller.api.catalog import BUNDLES
-from controller.api.regionpreset import OfferStatus
-from controller.api.times import rfc3339, unix
-from controller.scaling.offers import sold_out_until
+from controller.api.regionpreset import DiskStatus, OfferStatus
+from controller.api.server import SystemDisk
+from controller.api.times import rfc3339
+from controller.scaling.prices import named
+from controller.scaling.stock import settled, sold_out
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
     """The answer to one price inquiry."""
 
-    #: CNY per hour; None when the cloud named none.
+    #: CNY per hour, disk included; None when the cloud named none.
     price_per_hour: float | None = None
+    #: The disk's part of it.
+    disk_per_hour: float | None = None
     #: The cloud answered that the bundle is out of stock.
     sold_out: bool = False
     #: The bundle is not sold here at all.
     not_sold_here: bool = False
+
+
+#: A system disk as a pool asks for it: type (empty: any) and GiB.
+Disk = tuple[str, int]
 
 
 def refresh(
@@ -37,45 +45,52 @@ def refresh(
         if quote is not None and not quote.not_sold_here:
             result.append(_quoted(old or OfferStatus(bundle=bundle), quote, now=now, jitter=jitter))
         elif quote is None and old is not None:
-            result.append(expire(old, now=now))
+            result.append(settled(old, now=now))
     return tuple(result)
 
 
 def _quoted(old: OfferStatus, quote: Quote, *, now: float, jitter: float) -> OfferStatus:
-    checked = replace(old, checked_at=rfc3339(now))
     if quote.sold_out:
-        waiting = old.state == "SoldOut" and (unix(old.sold_out_until) or 0.0) > now
-        return checked if waiting else sold_out(checked, now=now, jitter=jitter)
-    return expire(replace(checked, price_per_hour=quote.price_per_hour), now=now)
+        return sold_out(old, by="", now=now, jitter=jitter)
+    if quote.price_per_hour is None:
+        return settled(old, now=now)
+    return settled(named(old, quote.price_per_hour, quote.disk_per_hour, now=now), now=now)
 
 
-def expire(offer: OfferStatus, *, now: float) -> OfferStatus:
-    """Take the sold-out mark off once its time is over.
+def refresh_disks(
+    known: Sequence[DiskStatus], quotes: Mapping[Disk, float | None], wanted: Iterable[Disk], *, now: float
+) -> tuple[DiskStatus, ...]:
+    """Prices of the disks that pools ask for; one that could not be asked keeps its last known price."""
+    before = {(disk.type, disk.size_gib): disk for disk in known}
+    result = []
+    for kind, size in sorted(wanted):
+        disk = before.get((kind, size)) or DiskStatus(type=kind, size_gib=size)
+        if (kind, size) in quotes:
+            disk = replace(disk, price_per_hour=quotes[kind, size], checked_at=rfc3339(now))
+        result.append(disk)
+    return tuple(result)
 
-    A price does not prove stock, so only time ends the mark; the count of answers in a row stays until a purchase
-    succeeds, so that an offer that is sold out again waits longer.
+
+def disk_of(disk: SystemDisk) -> Disk:
+    """The key under which a pool's disk is priced."""
+    return (disk.type or "", disk.size_gib)
+
+
+def price_with(offer: OfferStatus, disk: SystemDisk | None, disks: Iterable[DiskStatus]) -> float | None:
+    """CNY per hour of the offer with a pool's system disk in place of the default one.
+
+    What is not known of the disk is taken from the default one: the difference is small, and shown nowhere twice.
     """
-    until = unix(offer.sold_out_until)
-    if offer.state == "SoldOut" and until is not None and until > now:
-        return offer
-    return replace(offer, state="Unknown" if offer.price_per_hour is None else "Available", sold_out_until=None)
-
-
-def sold_out(offer: OfferStatus, *, now: float, jitter: float) -> OfferStatus:
-    """The offer after one more sold-out answer."""
-    count = offer.sold_out_count + 1
-    until = rfc3339(sold_out_until(count, now=now, jitter=jitter))
-    return replace(offer, state="SoldOut", sold_out_count=count, sold_out_until=until)
-
-
-def bought(offer: OfferStatus) -> OfferStatus:
-    """The offer after a purchase: in stock, and forgiven."""
-    return replace(offer, state="Available", sold_out_count=0, sold_out_until=None)
+    if disk is None or offer.price_per_hour is None or offer.disk_per_hour is None:
+        return offer.price_per_hour
+    wanted = disk_of(disk)
+    own = next((d.price_per_hour for d in disks if (d.type, d.size_gib) == wanted), None)
+    return offer.price_per_hour if own is None else offer.price_per_hour - offer.disk_per_hour + own
 
 
 def cheapest(offers: Sequence[OfferStatus]) -> str:
-    """The cheapest offer that is available, as people read it."""
-    open_ = [o for o in offers if o.state == "Available" and o.price_per_hour is not None]
+    """The cheapest offer that can be bought, as people read it."""
+    open_ = [o for o in offers if o.price_per_hour is not None and o.state in ("Available", "HalfOpen")]
     if not open_:
         return ""
     best = min(open_, key=lambda o: (o.price_per_hour or 0.0, o.bundle))

@@ -127,8 +127,10 @@ class Offer:
     #: Name of the RegionPreset.
     preset: str
     application_id: str
-    #: Unix seconds until which the offer counts as out of stock; 0 when it does not.
+    #: Unix seconds until which the offer counts as out of stock, or another purchase is finding out; 0 when neither.
     sold_out_until: float = 0.0
+    #: It was sold out when last tried, so one purchase at a time may try it.
+    half_open: bool = False
 
     def in_stock(self, now: float) -> bool:
         """Whether a purchase may be tried; once a back-off ends, the next purchase finds out."""
@@ -140,12 +142,12 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A reason not to buy that a person has to clear, or time."""
+    """A reason not to buy that a person has to clear. It stands until a purchase (or a reading) proves it wrong."""
 
     #: Condition reason in CamelCase.
     reason: str
     message: str
-    #: Unix seconds after which one more try is allowed.
+    #: Unix seconds before which nothing is tried. After it, one purchase of all pools may.
     until: float
     #: The region it binds; None: the account.
     region: str | None = None

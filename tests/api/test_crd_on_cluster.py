@@ -215,6 +215,21 @@ PRESET_FAULTS = {
     "id and name": ({"application": {"id": "app-1", "name": "sd"}}, "spec.application", "only one of them"),
     "neither id nor name": ({"application": {}}, "spec.application", "set application.id or application.name"),
     "malformed id": ({"application": {"id": "hai-1"}}, "spec.application.id", "should match"),
+    "a source for an id": (
+        {"sourceInstanceId": "hai-abc"},
+        "spec",
+        "sourceInstanceId goes with application.name",
+    ),
+    "a source for a public application": (
+        {"sourceInstanceId": "hai-abc", "application": {"name": "sd", "type": "PUBLIC_APPLICATION"}},
+        "spec",
+        "sourceInstanceId goes with application.name",
+    ),
+    "malformed source": (
+        {"sourceInstanceId": "app-1", "application": {"name": "sd"}},
+        "spec.sourceInstanceId",
+        "should match",
+    ),
     "negative price": ({"storagePricePerGiBDay": -1}, "spec.storagePricePerGiBDay", "greater than or equal to 0"),
 }
 
@@ -295,7 +310,7 @@ def test_two_conditions_of_one_type_are_refused(cluster: Any, namespace: str, ap
 
 COLUMNS = {
     "gp": ("NAME DESIRED READY DEPLOYING CNY/H TRIGGER AGE", "TRAFFIC SPEND TODAY MESSAGE"),
-    "rp": ("NAME REGION PRIORITY READY APPLICATION CHEAPEST CNY/DAY AGE", "MESSAGE"),
+    "rp": ("NAME REGION PRIORITY READY APPLICATION STATE CHEAPEST CNY/DAY AGE", "CHECKED BLOCKED MESSAGE"),
     "gi": ("NAME POOL REGION BUNDLE CNY/H PHASE INSTANCE AGE", "ADDRESS REASON MESSAGE"),
 }
 

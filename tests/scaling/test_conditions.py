@@ -10,6 +10,9 @@ from controller.scaling.conditions import condition, pool_conditions
 from controller.scaling.plan import plan
 from controller.scaling.snapshot import NOT_VERIFIED, Memory, Missing, ServerState, Snapshot
 
+#: As in conftest.py.
+NOW = 1_768_449_600.0
+
 MakeSnapshot = Callable[..., Snapshot]
 
 NEW = {"name": "new", "age": None}
@@ -84,10 +87,16 @@ ROWS = [
         blocks=[{"reason": "Arrears", "message": "top up", "until": 9e9}],
     ),
     row(
-        "an objection whose time is over",
+        "an objection that the next purchase may try",
         "AccountHealthy",
-        "True/NoObjection",
-        blocks=[{"reason": "Arrears", "message": "top up", "until": 0.0}],
+        "False/Arrears",
+        blocks=[{"reason": "Arrears", "message": "top up", "until": NOW - 1.0}],
+    ),
+    row(
+        "an objection that no purchase has tried for long",
+        "AccountHealthy",
+        "Unknown/Arrears",
+        blocks=[{"reason": "Arrears", "message": "top up", "until": NOW - 601.0}],
     ),
     row("not paused", "Paused", "False/Active"),
     *(row("paused", "Paused", f"True/{how}", spec={"paused": how}) for how in ("All", "ScaleUp", "ScaleDown")),

@@ -53,6 +53,55 @@ def test_when_the_back_off_is_over_the_cheapest_is_tried_again(
     assert words(decide(servers=[], offers=offers))[1] == [f"Launch {bought} ap-beijing"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "offers", "bought"),
+    [
+        (
+            "what is known to be open takes all the rest",
+            [("XL", "ap-beijing", True), ("XL_2X", "ap-beijing", False), ("3XL", "ap-beijing", False)],
+            ["XL ap-beijing", *["XL_2X ap-beijing"] * 3],
+        ),
+        (
+            "each half-open offer takes one",
+            [("XL", "ap-beijing", True), ("XL", "ap-nanjing", True), ("3XL", "ap-beijing", False)],
+            ["XL ap-beijing", "XL ap-nanjing", *["3XL ap-beijing"] * 2],
+        ),
+        ("with nothing else, one has to do", [("XL", "ap-beijing", True)], ["XL ap-beijing"]),
+        (
+            "a dearer half-open offer is not tried",
+            [("XL", "ap-beijing", False), ("3XL", "ap-beijing", True)],
+            ["XL ap-beijing"] * 4,
+        ),
+    ],
+)
+def test_one_purchase_tries_what_was_sold_out_when_last_tried(
+    decide: Decide, words: Words, rule: str, offers: list[tuple[str, str, bool]], bought: list[str]
+) -> None:
+    listed = [
+        {"bundle": bundle, "region": region, "price": 1.0 + number, "half_open": half_open}
+        for number, (bundle, region, half_open) in enumerate(offers)
+    ]
+    decided = decide(servers=[], offers=listed, spec={"replicas": {"min": 4}})
+    assert words(decided)[1] == [f"Launch {what}" for what in bought]
+
+
+@pytest.mark.parametrize(
+    ("rule", "region", "bought"),
+    [
+        ("the account: one purchase in all", None, ["XL ap-beijing"]),
+        ("a region: one there, the rest elsewhere", "ap-beijing", ["XL ap-beijing", *["XL ap-nanjing"] * 3]),
+        ("another region: as if nothing was", "ap-chengdu", ["XL ap-beijing"] * 4),
+    ],
+)
+def test_one_purchase_tries_a_region_or_account_that_refused_the_last_one(
+    decide: Decide, now: float, rule: str, region: str | None, bought: list[str]
+) -> None:
+    offers = [{"price": 1.0}, {"bundle": "3XL", "price": 1.1}, {"region": "ap-nanjing", "price": 1.2}]
+    blocks = [{"reason": "Some", "message": "x", "until": now, "region": region}]
+    decided = decide(servers=[], offers=offers, blocks=blocks, spec={"replicas": {"min": 4}})
+    assert [f"{a.offer.bundle} {a.offer.region}" for a in decided.actions] == bought  # type: ignore[union-attr]
+
+
 def test_all_servers_of_a_step_are_of_the_cheapest_offer(decide: Decide) -> None:
     offers = [{"bundle": "XL", "price": 1.0}, {"bundle": "XL_2X", "price": 2.0}]
     decided = decide(servers=[], offers=offers, spec={"replicas": {"min": 4}})

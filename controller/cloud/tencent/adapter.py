@@ -25,6 +25,7 @@ from controller.cloud.contract import (
     Price,
 )
 from controller.cloud.errors import (
+    AmbiguousError,
     CloudError,
     IncompleteError,
     InvalidRequestError,
@@ -108,8 +109,16 @@ class TencentCloud:
             raise NotFoundError(f"{wanted} does not exist in {region}", code="ClientApplicationNotFound")
         if len(found) > 1:
             ids = ", ".join(sorted(one.application_id for one in found))
-            raise NotFoundError(f"{wanted} is ambiguous in {region}: {ids}; give its id", code="ClientAmbiguous")
+            raise AmbiguousError(f"{wanted} is ambiguous in {region}: {ids}", code="ClientAmbiguous")
         return found[0].read()
+
+    async def create_application(self, region: str, *, instance_id: str, name: str) -> str:
+        """See `Cloud.create_application`. Sent exactly once."""
+        params = {"InstanceId": instance_id, "ApplicationName": name}
+        answer = await self._change(region, "CreateApplication", params, wire.CreateApplication)
+        if not answer.application_id:
+            raise UnclearError(f"CreateApplication in {region} answered without an id", code="ClientIds")
+        return answer.application_id
 
     async def price(
         self,

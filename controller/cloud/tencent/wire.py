@@ -94,6 +94,12 @@ class DescribeApplications(_Shape, frozen=True):
     application_set: list[ApplicationFields] | None
 
 
+class CreateApplication(_Shape, frozen=True):
+    """The id of what is being made."""
+
+    application_id: str
+
+
 class RegionFields(_Shape, frozen=True):
     """One entry of DescribeRegions."""
 

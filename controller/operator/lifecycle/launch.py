@@ -22,6 +22,7 @@ from controller.cloud.errors import (
     UnavailableError,
     UnclearError,
 )
+from controller.operator import purchases
 from controller.operator.lifecycle.services import Services
 from controller.scaling.conditions import condition
 
@@ -65,6 +66,9 @@ async def launch(services: Services, instance: GpuInstance) -> float:
         await ctx.objects.delete_instance(instance)
         return REPEAT_SECONDS
     if instance.status.attempted_at is None:
+        whose = instance.metadata.key
+        if not ctx.blocks.claim(instance.spec.region, by=whose, now=ctx.clock()):
+            return await _stand_down(services, instance)
         instance = await services.write(
             instance,
             condition(Condition.LAUNCHED, "Unknown", "Requested", "RunInstances is being called"),
@@ -75,7 +79,9 @@ async def launch(services: Services, instance: GpuInstance) -> float:
     else:
         found = await find_by_name(services, instance)
         if found is not None:
-            return await record(services, instance, found)
+            pause = await record(services, instance, found)
+            await purchases.bought(ctx, instance)
+            return pause
     return await _request(services, instance, spec)
 
 
@@ -93,9 +99,8 @@ async def _request(services: Services, instance: GpuInstance, spec: LaunchSpec) 
     except CloudError as error:
         return await _refused(services, instance, error)
     ctx.metrics.launches.labels(*labels, "bought").inc()
-    ctx.blocks.clear(instance.spec.region)
     pause = await record(services, instance, instance_id)
-    await services.presets.mark(instance, is_sold_out=False)
+    await purchases.bought(ctx, instance)
     return pause
 
 
@@ -170,13 +175,40 @@ async def _refused(services: Services, instance: GpuInstance, error: CloudError)
     ctx, sold_out = services.ctx, isinstance(error, SoldOutError)
     outcome = "sold_out" if sold_out else "refused"
     ctx.metrics.launches.labels(instance.spec.region, instance.spec.bundle, outcome).inc()
-    if sold_out:
-        await services.presets.mark(instance, is_sold_out=True)
-    elif ctx.blocks.add(error, instance.spec.region, now=ctx.clock()) is None:
-        _count_failure(services, instance, error)
+    news = await _learn(services, instance, error)
     reason = "SoldOut" if sold_out else type(error).__name__.removesuffix("Error")
     message = f"{instance.spec.bundle} in {instance.spec.region}: {error}"
-    await _tell(services, instance, reason, message, hint=_hint(error))
+    if news:
+        await _tell(services, instance, reason, message, hint=_hint(error))
+    return await _give_up(services, instance, reason, message)
+
+
+async def _learn(services: Services, instance: GpuInstance, error: CloudError) -> bool:
+    """Keep what the refusal teaches all pools; returns whether it tells people anything new."""
+    ctx = services.ctx
+    if isinstance(error, SoldOutError):
+        await purchases.sold_out(ctx, instance)
+        return True
+    added = await purchases.refused(ctx, instance, error)
+    if added is not None:
+        return added.news
+    _count_failure(services, instance, error)
+    if isinstance(error, InvalidRequestError | NotFoundError):
+        services.presets.doubt(instance)
+    return True
+
+
+async def _stand_down(services: Services, instance: GpuInstance) -> float:
+    """Not asked: meanwhile another purchase was refused for a reason that holds for this one too."""
+    spec, meta = instance.spec, instance.metadata
+    await purchases.release(services.ctx, meta.namespace, spec.region, spec.bundle, by=meta.name)
+    message = f"{spec.bundle} in {spec.region}: not asked for, since the cloud refuses purchases there"
+    return await _give_up(services, instance, "Blocked", message)
+
+
+async def _give_up(services: Services, instance: GpuInstance, reason: str, message: str) -> float:
+    """One object is one attempt: write down why it came to nothing, and let it go."""
+    ctx = services.ctx
     await services.write(instance, condition(Condition.LAUNCHED, "False", reason, message), message=message)
     current = ctx.store.instances.get(instance.metadata.key) or instance
     await ctx.objects.delete_instance(current)

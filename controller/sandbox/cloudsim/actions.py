@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from controller.sandbox.cloudsim.applications import Applications
 from controller.sandbox.cloudsim.errors import ApiError
 from controller.sandbox.cloudsim.faults import Fault
 from controller.sandbox.cloudsim.world import World
@@ -18,6 +19,7 @@ class Call:
     """One authenticated request."""
 
     world: World
+    applications: Applications
     secret_id: str
     region: str
     #: POSIX seconds by the simulated cloud's clock.

@@ -40,6 +40,21 @@ class PriceBody(_Body):
     price_per_hour: float
 
 
+class RegionBody(_Body):
+    """Whether a region sells."""
+
+    region: str
+    open: bool
+
+
+class ApplicationBody(_Body):
+    """State of an application; an empty one removes it."""
+
+    region: str
+    name: str
+    state: str
+
+
 class BusyBody(_Body):
     """Seconds for which an operation seems to run on an instance."""
 
@@ -104,6 +119,7 @@ class Admin:
             "now": now,
             "instances": alive,
             "offers": cloud.offers(),
+            "applications": cloud.applications(),
             "faults": faults,
             "calls": counts,
             "hook_failures": failures,
@@ -136,6 +152,18 @@ class Admin:
         body = await _read(request, PriceBody)
         self._cloud.set_price(body.region, body.bundle, body.price_per_hour)
         return _json({"offers": self._cloud.offers()})
+
+    async def region(self, request: web.Request) -> web.Response:
+        """Open or close a region."""
+        body = await _read(request, RegionBody)
+        self._cloud.open_region(body.region, body.open)
+        return _json({"offers": self._cloud.offers()})
+
+    async def application(self, request: web.Request) -> web.Response:
+        """Fix the state of an application, or remove it."""
+        body = await _read(request, ApplicationBody)
+        self._cloud.set_application(body.region, body.name, body.state)
+        return _json({"applications": self._cloud.applications()})
 
     async def busy(self, request: web.Request) -> web.Response:
         """Make an instance busy."""
@@ -185,6 +213,8 @@ def admin_routes(cloud: "SimulatedCloud") -> list[web.RouteDef]:
         web.post("/_sim/cdn", admin.cdn),
         web.post("/_sim/stock", _change(admin.stock)),
         web.post("/_sim/prices", _change(admin.price)),
+        web.post("/_sim/regions", _change(admin.region)),
+        web.post("/_sim/applications", _change(admin.application)),
         web.post("/_sim/busy", _change(admin.busy)),
         web.post("/_sim/traffic", _change(admin.traffic)),
         web.post("/_sim/metrics", _change(admin.metric)),

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from controller.sandbox.cloudsim import ledger
 from controller.sandbox.cloudsim.admin import admin_routes
+from controller.sandbox.cloudsim.applications import Applications, SimApplication
 from controller.sandbox.cloudsim.config import CloudConfig
 from controller.sandbox.cloudsim.faults import Fault, FaultKind, Faults
 from controller.sandbox.cloudsim.gateway import CallRecord, Gateway
@@ -68,8 +69,11 @@ class SimulatedCloud:
         self._world = World(self.config)
         if bytes_sent is not None:
             self._world.bytes_sent = bytes_sent
+        self._applications = Applications(self.config)
         self._faults = Faults()
-        self._gateway = Gateway(self._world, self._faults, clock=clock, auth_clock=auth_clock, settle=self._settle_now)
+        self._gateway = Gateway(
+            self._world, self._applications, self._faults, clock=clock, auth_clock=auth_clock, settle=self._settle_now
+        )
         self._on_running = on_running
         self._on_gone = on_gone
         #: The latest hook of each instance; the next one waits for it.
@@ -143,7 +147,32 @@ class SimulatedCloud:
         self._check_offer(region, bundle)
         if not 0 < price_per_hour < float("inf"):
             raise ValueError("price_per_hour must be above 0")
-        self._world.prices[region, bundle] = price_per_hour
+        self._world.set_price(region, bundle, price_per_hour)
+
+    def open_region(self, region: str, is_open: bool) -> None:
+        """Sell in a region from now on, or list it as UNAVAILABLE and sell nothing.
+
+        Raises:
+            ValueError: the region does not exist.
+        """
+        if region not in self.config.regions:
+            raise ValueError(f"there is no region {region}")
+        self._world.open_region(region, is_open)
+
+    def set_application(self, region: str, name: str, state: str) -> None:
+        """Fix the state of an application; an empty one removes it.
+
+        Raises:
+            ValueError: there is no such application.
+        """
+        if state:
+            self._applications.named(region, name).fixed_state = state
+        else:
+            self._applications.remove(region, name)
+
+    def applications(self) -> tuple[SimApplication, ...]:
+        """Every application that exists, made ones included."""
+        return tuple(self._applications)
 
     def set_fault(self, kind: FaultKind, **options: Any) -> int:
         """Switch a fault on; options are the fields of `Fault`. Returns its id for `clear_fault`."""

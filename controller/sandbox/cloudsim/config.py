@@ -91,6 +91,10 @@ class CloudConfig:
     deploy_s: float = 150.0
     #: From TerminateInstances to gone.
     terminate_s: float = 30.0
+    #: From CreateApplication to ONLINE; not documented.
+    application_s: float = 120.0
+    #: CreateApplication by a name that is in use: refused, as its error codes say, or made once more.
+    duplicate_names: Literal["refuse", "allow"] = "refuse"
     #: How long a destroyed instance is still listed as TERMINATED.
     terminated_listed_s: float = 0.0
     #: Loopback block for the instances' addresses; freed addresses are given out again, as clouds do.
@@ -128,15 +132,8 @@ class CloudConfig:
     monitor_lag_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "deploy_s",
-            "terminate_s",
-            "terminated_listed_s",
-            "monitor_lag_s",
-            "billing_lag_s",
-            "traffic_gb_per_hour",
-            "traffic_bytes_factor",
-        ):
+        times = ("deploy_s", "terminate_s", "terminated_listed_s", "application_s", "monitor_lag_s", "billing_lag_s")
+        for name in (*times, "traffic_gb_per_hour", "traffic_bytes_factor"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} must be 0 or more")
@@ -146,7 +143,7 @@ class CloudConfig:
             raise ValueError(f"prices names unknown bundles: {', '.join(sorted(unknown))}")
 
     def price_table(self) -> dict[tuple[str, str], float]:
-        """Price of every (region, bundle) that is sold."""
+        """Price of every (region, bundle), also of regions that are closed now."""
         table = {(region, bundle): price for region in self.regions for bundle, price in self.prices.items()}
         table.update(self.region_prices)
-        return {offer: price for offer, price in table.items() if offer[0] not in self.closed_regions}
+        return table

@@ -39,7 +39,7 @@ FaultKind = Literal[
     "launch_failed",
 ]
 
-_CHANGES: Final = frozenset({"RunInstances", "TerminateInstances"})
+_CHANGES: Final = frozenset({"RunInstances", "TerminateInstances", "CreateApplication"})
 _UPLOADS: Final = frozenset({"UploadLog", "UpdateDomainConfig", "StartCdnDomain", "StopCdnDomain"})
 _BUYS: Final = frozenset({"RunInstances"})
 _LISTS: Final = frozenset({"DescribeInstances"})
@@ -48,13 +48,13 @@ APPLIES_TO: Final[dict[str, frozenset[str]]] = {
     "sold_out": _BUYS | {"InquirePriceRunInstances"},
     "arrears": _BUYS,
     "launch_failed": _BUYS,
-    "busy": frozenset({"TerminateInstances"}),
+    "busy": frozenset({"TerminateInstances", "CreateApplication"}),
     "commit_then_500": _CHANGES | _UPLOADS,
     "commit_then_reset": _CHANGES | _UPLOADS,
     "commit_then_timeout": _CHANGES | _UPLOADS,
     "string_variants": _LISTS | {"DescribeInstanceNetworkStatus"},
     "percent_discount": frozenset({"InquirePriceRunInstances"}),
-    "eventual_listing": _LISTS,
+    "eventual_listing": _LISTS | {"DescribeApplications"},
     "literal_paging": _LISTS,
     "swapped_paging": _LISTS,
     "wrong_total": _LISTS,
@@ -79,7 +79,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: str | None = None
     #: How many requests it still affects; None means until it is cleared.
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    #: Length of a delay, or age under which an instance is not listed yet.
+    #: Length of a delay, or age under which an instance or application is not listed yet.
     seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     #: For `error`: what to answer.
     code: str = "InternalError"

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from controller.sandbox.cloudsim import billing, cdn, cls, hai, ledger, monitor
 from controller.sandbox.cloudsim.actions import Action, Call, read_parameters
+from controller.sandbox.cloudsim.applications import Applications
 from controller.sandbox.cloudsim.errors import ApiError
 from controller.sandbox.cloudsim.faults import REFUSALS, Fault, Faults
 from controller.sandbox.cloudsim.tc3 import Identity, SignedRequest, verify
@@ -72,6 +73,7 @@ class Gateway:
     def __init__(
         self,
         world: World,
+        applications: Applications,
         faults: Faults,
         *,
         clock: Callable[[], float],
@@ -79,6 +81,7 @@ class Gateway:
         settle: Callable[[], object],
     ) -> None:
         self._world = world
+        self._applications = applications
         self._faults = faults
         self._clock = clock
         self._auth_clock = auth_clock
@@ -108,7 +111,8 @@ class Gateway:
                 await self._overtaken(action, faults["late"].seconds)
             self._settle()
             headers = {name.lower(): value for name, value in request.headers.items()}
-            call = Call(self._world, identity.secret_id, region, self._clock(), faults, headers, body)
+            now = self._clock()
+            call = Call(self._world, self._applications, identity.secret_id, region, now, faults, headers, body)
             fields, outcome = self._work(call, action, known, body), "ok"
         except ApiError as error:
             fields, outcome = {"Error": {"Code": error.code, "Message": error.message}}, error.code

@@ -1,4 +1,4 @@
-"""The simulated HAI API, version 2023-08-12: the seven actions haipool uses."""
+"""The simulated HAI API, version 2023-08-12: the eight actions haipool uses."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from controller.api.catalog import BUNDLES, REGION_NAMES
 from controller.sandbox.cloudsim.actions import Action, Call, Filter, check_ids
-from controller.sandbox.cloudsim.config import SampleApplication
+from controller.sandbox.cloudsim.applications import SimApplication
 from controller.sandbox.cloudsim.errors import ApiError
 from controller.sandbox.cloudsim.haiwire import (
     CHARGE_TYPE,
+    CreateApplication,
     DescribeApplications,
     DescribeInstances,
     DescribeRegions,
@@ -119,31 +120,40 @@ def describe_applications(call: Call, params: DescribeApplications) -> dict[str,
         raise ApiError("InvalidParameterValue.InvalidOrder", "Order must be ASC or DESC.")
     if params.order_field not in ("CREATED_TIME", "APPLICATION_SIZE"):
         raise ApiError("InvalidParameterValue.InvalidOrderField", "OrderField is unknown.")
-    shown = {one.id_in(call.region): one for one in call.world.config.applications if call.region in one.regions}
+    lag = call.faults["eventual_listing"].seconds if "eventual_listing" in call.faults else 0.0
+    shown = [one for one in call.applications.of(call.region) if one.created + lag <= call.now]
     if params.application_ids is not None:
         check_ids(params.application_ids)
         _check_form(params.application_ids, APPLICATION_ID, "InvalidApplicationIdMalformed")
-        shown = {key: one for key, one in shown.items() if key in params.application_ids}
+        shown = [one for one in shown if one.application_id in params.application_ids]
     for wanted in params.filters or []:
         if wanted.name not in APPLICATION_FILTERS:
             raise ApiError("InvalidParameterValue", f"There is no filter {wanted.name!r}.")
-        shown = {key: one for key, one in shown.items() if _application_fits(wanted, key, one)}
-    page = list(shown.items())[params.offset : params.offset + params.limit]
-    return {"TotalCount": len(shown), "ApplicationSet": [application_fields(key, one) for key, one in page]}
+        shown = [one for one in shown if _application_fits(wanted, one)]
+    page = shown[params.offset : params.offset + params.limit]
+    return {"TotalCount": len(shown), "ApplicationSet": [application_fields(one, call.now) for one in page]}
+
+
+def create_application(call: Call, params: CreateApplication) -> dict[str, Any]:
+    """Begin to make an application from an instance."""
+    if not params.application_name:
+        raise ApiError("MissingParameter", "ApplicationName is empty.")
+    instance = call.world.find(params.instance_id, call.region)
+    return {"ApplicationId": call.applications.create(instance, params.application_name, call.now).application_id}
 
 
 def describe_regions(call: Call, _params: DescribeRegions) -> dict[str, Any]:
     """All regions, selling or not."""
-    config = call.world.config
+    world = call.world
     return {
         "RegionSet": [
             {
                 "Region": region,
                 "RegionName": REGION_NAMES.get(region, region),
-                "RegionState": "UNAVAILABLE" if region in config.closed_regions else "AVAILABLE",
+                "RegionState": "UNAVAILABLE" if region in world.closed_regions else "AVAILABLE",
                 "ScholarRocketSupportState": "NO_NEED_SUPPORT",
             }
-            for region in config.regions
+            for region in world.config.regions
         ]
     }
 
@@ -161,6 +171,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "TerminateInstances": Action(TerminateInstances, terminate_instances),
     "DescribeInstances": Action(DescribeInstances, describe_instances),
     "DescribeApplications": Action(DescribeApplications, describe_applications),
+    "CreateApplication": Action(CreateApplication, create_application),
     "DescribeRegions": Action(DescribeRegions, describe_regions),
     "DescribeInstanceNetworkStatus": Action(NetworkStatus, network_status),
 }
@@ -197,11 +208,11 @@ def _order(call: Call, params: RunInstances) -> Order:
     )
 
 
-def _find_application(call: Call, application_id: str) -> SampleApplication:
+def _find_application(call: Call, application_id: str) -> SimApplication:
     _check_form([application_id], APPLICATION_ID, "InvalidApplicationIdMalformed")
-    for one in call.world.config.applications:
-        if call.region in one.regions and one.state == "ONLINE" and one.id_in(call.region) == application_id:
-            return one
+    one = call.applications.find(call.region, application_id)
+    if one is not None and one.state(call.now) == "ONLINE":
+        return one
     raise ApiError("InvalidParameterValue.ApplicationIdNotFound", f"{application_id} is not in {call.region}.")
 
 
@@ -239,10 +250,10 @@ def _instance_field(wanted: Filter) -> Callable[[SimInstance], str]:
     return fields[wanted.name]
 
 
-def _application_fits(wanted: Filter, application_id: str, one: SampleApplication) -> bool:
+def _application_fits(wanted: Filter, one: SimApplication) -> bool:
     match wanted.name:
         case "application-id":
-            return application_id in wanted.values
+            return one.application_id in wanted.values
         case "application-name":
             return any(value in one.name for value in wanted.values)
         case "application-type":

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from controller.sandbox.cloudsim.actions import Call, Filter, Request
-from controller.sandbox.cloudsim.config import SampleApplication
+from controller.sandbox.cloudsim.applications import SimApplication
 from controller.sandbox.cloudsim.world import BEIJING, SimInstance
 
 DEFAULT_LIMIT: Final = 20
@@ -83,6 +83,14 @@ class DescribeApplications(Request, frozen=True):
     order: str = "DESC"
 
 
+class CreateApplication(Request, frozen=True):
+    """From which instance, and under which name."""
+
+    instance_id: str
+    application_name: str
+    application_description: str = ""
+
+
 class DescribeRegions(Request, frozen=True):
     """Nothing to ask."""
 
@@ -143,17 +151,17 @@ def instance_fields(call: Call, one: SimInstance) -> dict[str, Any]:
     }
 
 
-def application_fields(application_id: str, one: SampleApplication) -> dict[str, Any]:
+def application_fields(one: SimApplication, now: float) -> dict[str, Any]:
     """One entry of DescribeApplications."""
     return {
-        "ApplicationId": application_id,
+        "ApplicationId": one.application_id,
         "ApplicationName": one.name,
         "Description": "",
         "ConfigEnvironment": "",
         "MinSystemDiskSize": one.min_disk_gib,
         "ApplicationType": one.kind,
-        "ApplicationState": one.state,
-        "CreateTime": "2025-01-01 00:00:00",
+        "ApplicationState": one.state(now),
+        "CreateTime": _beijing_time(one.created),
         "ApplicationSize": one.size_gib,
     }
 

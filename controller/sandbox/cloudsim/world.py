@@ -139,7 +139,11 @@ class World:
 
     def __init__(self, config: CloudConfig) -> None:
         self.config = config
-        self.prices = config.price_table()
+        self.closed_regions: set[str] = set(config.closed_regions)
+        self._table = config.price_table()
+        #: What is for sale: nothing in a closed region.
+        self.prices: dict[tuple[str, str], float] = {}
+        self._put_up()
         #: Left in stock; an offer that is not named is unlimited.
         self.stock: dict[tuple[str, str], int] = dict(config.stock)
         self.instances: dict[str, SimInstance] = {}
@@ -152,6 +156,19 @@ class World:
         self.bytes_sent: Callable[[str], int] = lambda _: 0
         self._addresses = Addresses(config.addresses)
         self._random = random.Random(0)  # noqa: S311 - ids of a simulator, the same in every run
+
+    def set_price(self, region: str, bundle: str, price: float) -> None:
+        """Change a price for later purchases."""
+        self._table[region, bundle] = price
+        self._put_up()
+
+    def open_region(self, region: str, is_open: bool) -> None:
+        """Sell in a region, or not."""
+        (self.closed_regions.discard if is_open else self.closed_regions.add)(region)
+        self._put_up()
+
+    def _put_up(self) -> None:
+        self.prices = {offer: price for offer, price in self._table.items() if offer[0] not in self.closed_regions}
 
     def left(self, region: str, bundle: str) -> int | None:
         """Stock of an offer, None for unlimited."""
