@@ -175,23 +175,28 @@ async def _refused(services: Services, instance: GpuInstance, error: CloudError)
     ctx, sold_out = services.ctx, isinstance(error, SoldOutError)
     outcome = "sold_out" if sold_out else "refused"
     ctx.metrics.launches.labels(instance.spec.region, instance.spec.bundle, outcome).inc()
-    news = await _learn(services, instance, error)
+    tell = await _learn(services, instance, error)
     reason = "SoldOut" if sold_out else type(error).__name__.removesuffix("Error")
     message = f"{instance.spec.bundle} in {instance.spec.region}: {error}"
-    if news:
+    if tell:
         await _tell(services, instance, reason, message, hint=_hint(error))
     return await _give_up(services, instance, reason, message)
 
 
 async def _learn(services: Services, instance: GpuInstance, error: CloudError) -> bool:
-    """Keep what the refusal teaches all pools; returns whether it tells people anything new."""
+    """Keep what the refusal teaches all pools; returns whether its pool has to be told.
+
+    Of what stops the account or a region, every pool tells in its condition AccountHealthy.
+    """
     ctx = services.ctx
     if isinstance(error, SoldOutError):
         await purchases.sold_out(ctx, instance)
         return True
     added = await purchases.refused(ctx, instance, error)
     if added is not None:
-        return added.news
+        if added.news:
+            await ctx.events.warning(instance, added.block.reason, added.block.message)
+        return False
     _count_failure(services, instance, error)
     if isinstance(error, InvalidRequestError | NotFoundError):
         services.presets.doubt(instance)
