@@ -9,6 +9,7 @@ from controller.api.names import Condition
 from controller.api.times import rfc3339, unix
 from controller.operator.blocks import BLOCK_SECONDS
 from controller.operator.objects import POOLS, PRESETS
+from controller.sandbox.cloudsim import SampleApplication
 from controller.scaling.prices import DISPUTE_SECONDS, OLD_SECONDS
 from controller.scaling.stock import CLAIM_SECONDS
 from tests.operator.shop import Shop, open_shop
@@ -67,6 +68,21 @@ async def test_what_is_back_in_stock_is_bought_once_and_the_offer_is_open(shop: 
         # The other pool may have asked too, but only once it was known to be in stock again.
         assert len(tried) <= 2
         assert (await shop.offer()).sold_out_count == len(tried) - 1
+
+
+async def test_a_trial_whose_answer_is_lost_is_the_only_one_and_opens_the_offer(shop: Shop) -> None:
+    async with shop.operator():
+        await two_pools_that_found_it_sold_out(shop)
+        before = len(shop.purchases())
+        shop.cloud.set_stock("ap-beijing", "XL", 5)
+        await shop.pass_(200.0)
+        shop.cloud.set_fault("commit_then_reset", action="RunInstances", region="ap-beijing", count=1)
+        await shop.want(2, "one")
+        await shop.servers(3)
+        tried = shop.purchases()[before:]
+        assert len({p.token for p in tried}) == 1, "the same purchase, however often it was asked about"
+        assert [p.outcome for p in tried if p.outcome != "repeated"] == ["bought"]
+        assert (await shop.offer()).sold_out_count == 0
 
 
 async def test_a_restart_knows_what_is_sold_out_and_tries_no_sooner(shop: Shop) -> None:
@@ -215,7 +231,9 @@ async def test_a_region_that_closes_is_left_and_one_that_comes_back_is_used(shop
         assert server["spec"]["region"] == "ap-beijing"
         shop.cloud.open_region("ap-beijing", False)
         await shop.want(2, "pool")
-        # The purchase that is refused has the region looked at again, long before its time.
+        await _tried(shop, 2)
+        # The purchase that was refused has the region looked at again, long before its time.
+        await shop.pass_(21.0)
         await shop.told(PRESETS, "beijing", Condition.REGION_AVAILABLE, "False/RegionClosed")
         assert "again once it does" in await shop.message(Condition.REGION_AVAILABLE)
         await shop.pass_(30.0)
@@ -253,6 +271,18 @@ async def test_an_application_that_is_not_online_is_not_used_and_says_what_to_do
             shop.cloud.set_application("ap-beijing", "haipool-sample", "ONLINE")
             await shop.pass_(21.0)
             await shop.told(PRESETS, "beijing", Condition.READY, "True/ApplicationOnline")
+
+
+async def test_two_applications_of_one_name_are_none() -> None:
+    class Twin(SampleApplication):
+        def id_in(self, region: str) -> str:
+            return "app-00000000"
+
+    async with open_shop(applications=(SampleApplication(), Twin(regions=("ap-beijing",)))) as twins, twins.operator():
+        await twins.preset()
+        await twins.told(PRESETS, "beijing", Condition.READY, "False/ApplicationAmbiguous")
+        assert "app-00000000" in await twins.message()
+        assert "set spec.application.id" in await twins.message()
 
 
 # --- prices ------------------------------------------------------------------------------------------------------

@@ -56,6 +56,17 @@ async def test_stock_and_prices_are_set(control: Control, client: Any, order: di
     assert "Error" not in await client("RunInstances", order)
 
 
+async def test_regions_close_and_applications_change(control: Control, client: Any, order: dict[str, Any]) -> None:
+    offers = (await control.post("regions", {"region": REGION, "open": False}))["offers"]
+    assert {offer["region"] for offer in offers}.isdisjoint({REGION})
+    await control.post("regions", {"region": REGION, "open": True})
+    body = {"region": REGION, "name": "haipool-sample", "state": "DELETING"}
+    applications = (await control.post("applications", body))["applications"]
+    assert [a["fixed_state"] for a in applications if a["region"] == REGION] == ["DELETING"]
+    assert await client.code("RunInstances", order) == "InvalidParameterValue.ApplicationIdNotFound"
+    assert (await control.get("state"))["applications"] == applications
+
+
 async def test_faults_come_and_go(control: Control, client: Any, session: aiohttp.ClientSession) -> None:
     made = await control.post("faults", {"kind": "throttled", "action": "DescribeRegions"}, status=201)
     assert await client.code("DescribeRegions") == "RequestLimitExceeded"
@@ -130,6 +141,8 @@ async def test_the_ledger_adds_up(
         ("faults", {"kind": "slow", "seconds": -1}, "seconds"),
         ("busy", {"instance_id": "hai-zzzzzzzz", "seconds": 1}, "hai-zzzzzzzz"),
         ("traffic", [], "array"),
+        ("regions", {"region": "eu-frankfurt", "open": True}, "eu-frankfurt"),
+        ("applications", {"region": REGION, "name": "nobody", "state": ""}, "nobody"),
     ],
 )
 async def test_wrong_bodies_are_refused_by_name(control: Control, path: str, body: Any, named: str) -> None:
