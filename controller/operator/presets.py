@@ -93,6 +93,7 @@ class Presets:
             self._ctx.blocks.add(error, preset.spec.region, now=self._ctx.clock(), reading=True)
             told = {"applicationState": "MISSING"} if isinstance(error, NotFoundError) else told
             conditions = _failed(error, preset)
+        self._ctx.metrics.blocks(self._ctx.blocks.active(now=self._ctx.clock()))
         await self._write(preset, told, conditions, answers)
         current = self._ctx.store.presets.get(preset.metadata.key) or preset
         return max(1.0, self._due_in(current))
