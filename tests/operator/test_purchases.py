@@ -61,6 +61,7 @@ async def operator(kube: KubeClient) -> Context:
         scraper=absent,
         metrics=absent,
         probes=absent,
+        traffic=absent,
     )
     await ctx.objects.load(None)
     return ctx
