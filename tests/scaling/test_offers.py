@@ -86,6 +86,24 @@ def test_one_purchase_tries_what_was_sold_out_when_last_tried(
 
 
 @pytest.mark.parametrize(
+    ("rule", "hourly", "bought"),
+    [
+        ("all fit", 10.0, ["XL", "3XL", "3XL", "3XL"]),
+        ("at the price of the dearest, two fit", 6.5, ["XL", "3XL"]),
+        ("not even one of the dearest fits: the trial alone", 2.0, ["XL"]),
+        ("nothing fits", 0.5, []),
+    ],
+)
+def test_a_budget_counts_a_mixed_step_at_its_dearest_price(
+    decide: Decide, rule: str, hourly: float, bought: list[str]
+) -> None:
+    offers = [{"price": 1.0, "half_open": True}, {"bundle": "3XL", "price": 2.5}]
+    spec = {"replicas": {"min": 4}, "budget": {"hourly": {"hard": hourly}}}
+    decided = decide(servers=[], offers=offers, spec=spec)
+    assert [action.offer.bundle for action in decided.actions] == bought  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
     ("rule", "region", "bought"),
     [
         ("the account: one purchase in all", None, ["XL ap-beijing"]),
