@@ -84,7 +84,8 @@ def test_a_level_that_falls_and_an_end_are_believed_after_a_while() -> None:
 
 
 def test_an_alert_that_flaps_is_told_once() -> None:
-    alerts, count = (), 0
+    alerts: Alerts = ()
+    count = 0
     heard: dict[tuple[str, str, str], str] = {}
     for second in range(0, 3600, 10):
         now_firing = (alert(),) if second % 100 < 30 else ()
