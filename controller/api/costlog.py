@@ -8,7 +8,7 @@ from controller.api.model import Model
 
 
 class CostLog(Model, frozen=True, kw_only=True):
-    """The last hour and day in the log, by their names in `status.spendHistory`, and the traffic when they were written."""
+    """The last hour and day in the log, as `status.spendHistory` names them, and the traffic when they were written."""
 
     hour: str = ""
     day: str = ""

@@ -10,8 +10,8 @@ from controller.operator.notify.courier import Courier, Key, Office, Wanted
 from controller.operator.notify.texts import Notice
 from controller.scaling.conditions import condition
 
-#: Called with the pool's UID and key, the destination's name, and what it has heard.
-Delivered = Callable[[str, str, str, Notice], None]
+#: Called with the pool's UID, the destination's name, and what it has heard.
+Delivered = Callable[[str, str, Notice], None]
 
 
 class Notifier:
@@ -37,8 +37,8 @@ class Notifier:
                 )
 
     def _hear(self, pool: GpuPool) -> Callable[[str, Notice], None]:
-        uid, key = pool.metadata.uid, pool.metadata.key
-        return lambda name, notice: self._delivered(uid, key, name, notice)
+        uid = pool.metadata.uid
+        return lambda name, notice: self._delivered(uid, name, notice)
 
     def want(self, pool: GpuPool, wanted: Mapping[str, Wanted]) -> None:
         """What each destination still has to hear."""

@@ -55,7 +55,7 @@ class Post:
             wall=time.time,
             count=lambda kind, outcome: self.outcomes.update([(kind, outcome)]),
         )
-        self.notifier = Notifier(office, lambda _uid, _key, name, notice: self.heard.append((name, notice)))
+        self.notifier = Notifier(office, lambda _uid, name, notice: self.heard.append((name, notice)))
         self.stack.push_async_callback(self.notifier.close)
         self.change(*destinations)
 
