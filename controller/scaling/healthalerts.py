@@ -11,7 +11,7 @@ from controller.api.model import ConditionModel
 from controller.api.names import Condition
 from controller.api.times import unix
 from controller.scaling.alerts import Alert, AlertLevel
-from controller.scaling.shrink import agreed_dead, too_many_dead
+from controller.scaling.shrink import REPLACEABLE_SHARE, agreed_dead, too_many_dead
 from controller.scaling.snapshot import ServerState, Snapshot
 
 #: Seconds for which a condition has to be False before people hear of it.
@@ -161,8 +161,9 @@ def _dead(snapshot: Snapshot) -> Alert | None:
         return None
     dead = len(agreed_dead(snapshot))
     served = sum(s.state in (ServerState.READY, ServerState.UNHEALTHY) for s in snapshot.servers)
+    limit = max(1, int(served * REPLACEABLE_SHARE))
     zh = f"{served} 台服务器中有 {dead} 台同时失效，已停止自动替换，请先找出共同的原因"
-    return Alert("TooManyDead", "Critical", float(dead), float(served), "servers", brake.message, zh)
+    return Alert("TooManyDead", "Critical", float(dead), float(limit), "servers", brake.message, zh)
 
 
 def _serving(snapshot: Snapshot) -> int:
