@@ -150,7 +150,7 @@ def record(pool: GpuPool, alert: AlertStatus) -> AlertRecord:
         pool=pool.metadata.name,
         rule=alert.rule,
         subject=alert.subject,
-        state="firing" if alert.state == "Firing" else "resolved",
+        state=alert.state,
         level=alert.level,
         peak=alert.peak,
         since=stamp(unix(alert.since) or 0.0),

@@ -13,11 +13,11 @@ Level = Literal["Info", "Warning", "Critical", "Emergency"]
 class AlertRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """`data` of an `alerts` line. Its timestamp is the moment of the crossing."""
 
-    namespace: Annotated[str, Meta(description="Of the pool.")]
-    pool: Annotated[str, Meta(description="Name of the GpuPool.")]
+    namespace: Annotated[str | None, Meta(description="Of the pool; null where it is about the log itself.")]
+    pool: Annotated[str | None, Meta(description="Name of the GpuPool; null likewise.")]
     rule: Annotated[str, Meta(description="Which rule, one CamelCase word.")]
     subject: Annotated[str, Meta(description="What of the pool it is about; empty: all of it.")]
-    state: Annotated[Literal["firing", "resolved"], Meta(description="Whether it fires from here on.")]
+    state: Annotated[Literal["Firing", "Resolved"], Meta(description="Whether it fires from here on.")]
     level: Annotated[Level, Meta(description="How urgent it is, or was when it ended.")]
     peak: Annotated[Level, Meta(description="Highest level since it fires.")]
     since: Annotated[Time, Meta(description="Since when it fires.")]

@@ -1,4 +1,4 @@
-"""The real operator tells of what goes wrong: in status, events, metrics, the log and at a robot; once, also when killed."""
+"""The real operator tells of what goes wrong: in status, events, metrics, the log and at a robot; and once."""
 
 import asyncio
 import json
@@ -82,14 +82,14 @@ async def test_arrears_are_told_everywhere_once(
 
     async def all_heard() -> bool:
         told = (await entry(rig, "Account")).get("told", {})
-        return told == dict.fromkeys(("Record", "Event", "oncall"), "Emergency")
+        return bool(told == dict.fromkeys(("Record", "Event", "oncall"), "Emergency"))
 
     await rig.until(all_heard, "everybody has heard of the arrears")
     assert robot.about("Account") == ["Emergency"]
     assert "账户欠费" in robot.messages[0]
     assert "Account" in {reason for reason, _ in await rig.events("pool")}
     (line,) = [a for a in lines(tmp_path / "logs", "alerts") if a["data"]["rule"] == "Account"]
-    assert (line["data"]["level"], line["data"]["state"], line["data"]["pool"]) == ("Emergency", "firing", "pool")
+    assert (line["data"]["level"], line["data"]["state"], line["data"]["pool"]) == ("Emergency", "Firing", "pool")
     async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
         text = await answer.text()
     assert f'haipool_alerts{{level="Emergency",namespace="{rig.namespace}",pool="pool",rule="Account"}} 1.0' in text
@@ -119,7 +119,7 @@ async def test_an_operator_that_is_killed_again_and_again_loses_no_alert_and_rep
 
     async def all_heard() -> bool:
         told = (await entry(rig, "Account")).get("told", {})
-        return told == dict.fromkeys(("Record", "Event", "oncall"), "Emergency")
+        return bool(told == dict.fromkeys(("Record", "Event", "oncall"), "Emergency"))
 
     await rig.until(all_heard, "everybody has heard")
     assert 1 <= len(robot.about("Account")) <= 1 + kills

@@ -24,6 +24,11 @@ def test_a_folder_of_several_pools_is_kept_as_the_most_careful_of_them_asks() ->
     assert settings([]).retention_days == 3650, "nobody has asked for anything to be removed yet"
 
 
+def written(folder: Path) -> list[Any]:
+    (file,) = folder.iterdir()
+    return [json.loads(line)["data"] for line in file.read_text().splitlines()]
+
+
 async def until(look: Any) -> None:
     while not look():  # noqa: ASYNC110 - the thread that writes sets no event
         await asyncio.sleep(0.01)
@@ -41,8 +46,7 @@ async def test_a_record_counts_as_written_once_it_is_on_the_disk_and_is_written_
     assert not recording.once("a", records)
     await until(lambda: recording.once("a", records))
     assert made == ["made"]
-    (file,) = tmp_path.iterdir()
-    assert [json.loads(line)["data"] for line in file.read_text().splitlines()] == [{"rule": "A"}]
+    assert written(tmp_path) == [{"rule": "A"}]
     await recording.close()
 
 
@@ -54,9 +58,9 @@ async def test_while_the_disk_takes_nothing_nothing_counts_as_written(tmp_path: 
     assert not recording.once("a", lambda: [("alerts", NOW, {"rule": "A"})])
     assert recording.writer is not None
     await until(lambda: recording.writer and recording.writer.counters.errors)
-    assert not recording.once("a", lambda: [])
+    assert not recording.once("a", list)
     blocked.unlink()
-    await until(lambda: recording.once("a", lambda: []))
+    await until(lambda: recording.once("a", list))
     assert len(list(blocked.iterdir())) == 1
     await recording.close()
 

@@ -97,7 +97,7 @@ async def test_hours_and_days_that_the_ledger_has_closed_are_in_the_log_whenever
     now = time.time()
     hours = [HOUR.name(now - 3600.0 * n) for n in range(30, 0, -1)]
     days = [DAY.name(now - 86400.0 * n) for n in (2, 1)]
-    history = {
+    history: dict[str, list[dict[str, Any]]] = {
         "hours": [{"period": one, "cny": round(0.88 + 0.01 * n, 6)} for n, one in enumerate(hours)],
         "days": [{"period": one, "cny": 21.12 + n} for n, one in enumerate(days)],
     }
@@ -148,7 +148,7 @@ async def test_at_most_a_moments_records_are_lost_by_a_kill(
     await rig.ready(2)
 
     async def both() -> bool:
-        return sum(e["outcome"] == "ready" for e in servers(logs, "scaling")) == 2
+        return len([e for e in servers(logs, "scaling") if e["outcome"] == "ready"]) == 2
 
     await rig.until(both, "both are Ready in the log")
     os.kill(child.pid, signal.SIGKILL)
