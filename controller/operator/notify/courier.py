@@ -128,8 +128,10 @@ class Courier:
         target, _ = await self._address()
         await self._office.sender.check(target)
         self.problem, self.settled = None, True
+        # Not `wait_for`: before Python 3.12 it may lose the cancellation that ends this task.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._office.times.check)
+            async with asyncio.timeout(self._office.times.check):
+                await self._wake.wait()
 
     async def _deliver(self) -> None:
         target, secret = await self._address()

@@ -51,7 +51,11 @@ class Sender:
         Raises:
             RefusedError, UnreachableError: see `Guard.addresses`.
         """
-        await asyncio.wait_for(self._guard.addresses(target), self._timeout)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._guard.addresses(target)
+        except TimeoutError:
+            raise UnreachableError(f"{target} cannot be resolved within {self._timeout:g} s") from None
 
     async def post(self, request: Request) -> Answer:
         """Send it.
@@ -62,7 +66,8 @@ class Sender:
         """
         target = request.target
         try:
-            return await asyncio.wait_for(self._post(request), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await self._post(request)
         except TimeoutError:
             raise UnreachableError(f"{target} did not answer within {self._timeout:g} s") from None
         except (aiohttp.ClientConnectorError, aiohttp.ClientOSError) as error:
