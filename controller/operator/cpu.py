@@ -98,7 +98,7 @@ class CpuMonitor:
     def newest(self, instance_id: str, *, now: float) -> float | None:
         """Percent of one instance as last told; None without a point that is fresh enough."""
         point = self._points.get(instance_id)
-        found = cpu_from_monitor([(point.at.timestamp(), point.percent)] if point else [], now=now)
+        found = cpu_from_monitor([(point.at.timestamp(), point.percent)] if point else [], servers=1, now=now)
         return None if found is None else found[0]
 
     def _due(self, region: str, ids: frozenset[str]) -> bool:
