@@ -16,7 +16,7 @@ from controller.operator.notify.pace import PER_MINUTE
 from controller.records.alert import AlertRecord
 from controller.records.cost import CostRecord
 from controller.records.server import ScalingEvent, ServerSample
-from controller.scaling import budget, healthalerts
+from controller.scaling import budget, healthalerts, trafficalerts
 from controller.scaling.alertstate import MAX_FIRING, QUIET_SECONDS
 from controller.scaling.healthalerts import METRICS_CRITICAL_SECONDS, PATIENCE, RULES
 
@@ -52,6 +52,7 @@ def test_every_rule_is_explained(page: str) -> None:
     explained = {name for row in rows(page) for name in row}
     source = Path(healthalerts.__file__).read_text(encoding="utf-8")
     assert set(RULES.values()) | set(re.findall(r'Alert\("(\w+)"', source)) <= explained
+    assert trafficalerts.RULE in explained
     assert {f"{name}Budget" for name in get_args(budget.Name)} <= explained
     assert f"{QUIET_SECONDS:g} " in page
     assert f"{METRICS_CRITICAL_SECONDS:g} " in page
