@@ -4,10 +4,13 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 
+from controller.api.alerts import AlertStatus
 from controller.api.budget import Budget
 from controller.api.catalog import Bundle
+from controller.api.costlog import CostLog
 from controller.api.decision import Decision, JournalEntry
 from controller.api.model import ConditionModel, Metadata, Model, Rule
+from controller.api.notifications import Notification
 from controller.api.optimization import CdnStatus
 from controller.api.queue import Queue
 from controller.api.records import Records
@@ -74,6 +77,14 @@ class GpuPoolSpec(Model, frozen=True, kw_only=True):
     records: Records = field(default_factory=Records)
     traffic: Traffic = field(default_factory=Traffic)
     budget: Budget = field(default_factory=Budget)
+    notifications: Annotated[
+        tuple[Notification, ...],
+        Meta(
+            max_length=16,
+            description="Who is told of the pool's alerts.",
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
     deletion_policy: Annotated[
         Literal["Terminate", "Orphan"], _text("What happens to the instances when the pool is deleted.")
     ] = "Terminate"
@@ -130,6 +141,10 @@ class GpuPoolStatus(Model, frozen=True, kw_only=True):
     billing: Billing = field(default_factory=Billing)
     traffic: TrafficStatus = field(default_factory=TrafficStatus)
     cdn: CdnStatus = field(default_factory=CdnStatus)
+    alerts: Annotated[
+        tuple[AlertStatus, ...], _text("Alerts that fire, and those whose end not everybody has heard of.")
+    ] = ()
+    cost_log: CostLog = field(default_factory=CostLog)
     conditions: tuple[ConditionModel, ...] = ()
 
 

@@ -53,6 +53,7 @@ class Condition:
     RUNNING: Final = "Running"
     SERVING: Final = "Serving"
     NO_LEAKS: Final = "NoLeaks"
+    NOTIFICATIONS_DELIVERED: Final = "NotificationsDelivered"
     OUTCOME_UNKNOWN: Final = "OutcomeUnknown"
     DRAINED: Final = "Drained"
     #: Of a GpuInstance: its settings are those that the traffic level asks for.

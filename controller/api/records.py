@@ -20,3 +20,6 @@ class Records(Model, frozen=True, kw_only=True):
     hash_addresses: Annotated[
         bool, Meta(description="Write a keyed hash in place of clients' addresses, also inside user ids.")
     ] = False
+    server_status_seconds: Annotated[
+        int, Meta(ge=10, le=3600, description="The operator notes the state of each server this often.")
+    ] = 60

@@ -120,6 +120,20 @@ class CpuPoint:
     at: datetime
 
 
+#: What of an instance is in use.
+Figure = Literal["gpu", "gpu_memory", "memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsagePoint:
+    """The newest figure of one instance."""
+
+    instance_id: str
+    figure: Figure
+    percent: float
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class BilledInstance:
     """What the bill says of one instance on one day. CNY, discounts applied."""
@@ -231,6 +245,12 @@ class Cloud(Protocol):
 
         Instances without data are absent; nothing comes back, and nothing is asked, where the cloud publishes no such
         metric.
+        """
+
+    async def usage(self, region: str, instance_ids: Sequence[str]) -> tuple[UsagePoint, ...]:
+        """The newest point of each instance and figure that the cloud publishes.
+
+        Nothing is asked, and nothing comes back, where it publishes none.
         """
 
     async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:

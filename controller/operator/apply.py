@@ -5,7 +5,7 @@ name that follows from it. Only then does the instance's own worker ask the clou
 """
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
@@ -23,10 +23,13 @@ from controller.operator import fence
 from controller.operator.context import Context
 from controller.operator.objects import owner_reference
 from controller.operator.purchases import admit
+from controller.records.server import ScalingAction
 from controller.scaling.actions import Action, Adopt, Destroy, Drain, Launch, Undrain
 from controller.scaling.snapshot import Offer
 
 logger = logging.getLogger(__name__)
+
+_RECORDED: Final[dict[type[Action], ScalingAction]] = {Drain: "Drain", Undrain: "Undrain", Destroy: "Destroy"}
 
 
 async def apply(ctx: Context, pool_key: str, actions: tuple[Action, ...]) -> bool:
@@ -78,6 +81,7 @@ async def _launch(ctx: Context, pool: GpuPool, action: Launch | Adopt) -> bool:
         raise
     if created is not None:
         await ctx.events.normal(pool, action.reason, f"{created.metadata.name}: {action.message}")
+        ctx.recording.launched(created, "requested", action.message)
         ctx.wake_instance(created.metadata.key)
     return True
 
@@ -144,6 +148,9 @@ async def _on_server(ctx: Context, pool: GpuPool, action: Drain | Undrain | Dest
             await ctx.objects.set_drain(instance, False, annotation=annotation)
         case Destroy():
             await ctx.objects.delete_instance(instance)
+    if isinstance(action, Destroy):
+        ctx.memory_of(instance).destroyed_for = action.reason
+    ctx.recording.scaled(instance, _RECORDED[type(action)], "requested", action.message, trigger=action.reason)
     await _tell(ctx, pool, instance, action)
     ctx.wake_instance(instance.metadata.key)
 

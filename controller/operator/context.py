@@ -5,12 +5,16 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Final, Literal
 
 import aiohttp
 
+from controller.api.costlog import CostLog
 from controller.api.gpuinstance import GpuInstance
 from controller.cloud.contract import Cloud
+from controller.operator.alerting import Alerting
 from controller.operator.blocks import Blocks
 from controller.operator.cloudview import CloudView
 from controller.operator.cpu import CpuMonitor
@@ -18,9 +22,11 @@ from controller.operator.events import Recorder
 from controller.operator.leaks import Leaks
 from controller.operator.metrics import OperatorMetrics
 from controller.operator.objects import Objects
+from controller.operator.recording import Recording
 from controller.operator.scrape import Scraper
 from controller.operator.store import Store
 from controller.operator.trafficwatch import TrafficWatch
+from controller.operator.usage import UsageMonitor
 from controller.scaling.demand import DemandMeter
 from controller.scaling.replicas import Scrape, fresh, max_age
 from controller.scaling.slots import SlotMeter
@@ -47,6 +53,10 @@ class Settings:
     lease: bool = True
     #: Whether ledgers are compared with Tencent's bill.
     billing_reconciliation: bool = True
+    #: Folder of the operator's records; None: none are written.
+    logs: Path | None = None
+    #: Networks that notifications may go to although they are not public.
+    webhook_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     #: Seconds between two passes of the leak audit.
     leak_audit_interval: float = 60.0
     #: Seconds for which a new application may be missing from listings.
@@ -61,6 +71,10 @@ class PoolMemory:
     scrape: Scrape = field(default_factory=Scrape)
     #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
     failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
+    #: When the servers were last sampled for the log.
+    sampled_at: float = 0.0
+    #: How far the log of costs comes with what was appended and may not be on the disk yet.
+    cost_log: CostLog | None = None
     #: This process has written to the pool's journal.
     journaled: bool = False
     #: Clock seconds at which this process last wrote its status.
@@ -96,6 +110,8 @@ class InstanceMemory:
     #: This process has asked for its destruction, and the cloud has accepted.
     asked: bool = False
     hooks: HookMemory = field(default_factory=HookMemory)
+    #: Why it is destroyed, as the decision said; None where a person did it.
+    destroyed_for: str | None = None
 
 
 def _nobody(_key: str) -> None:
@@ -116,6 +132,9 @@ class Context:
     view: CloudView
     cpu: CpuMonitor
     scraper: Scraper
+    recording: Recording
+    alerting: Alerting
+    usage: UsageMonitor
     metrics: OperatorMetrics
     traffic: TrafficWatch
     probes: aiohttp.ClientSession

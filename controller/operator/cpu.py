@@ -95,6 +95,12 @@ class CpuMonitor:
         self._asked_all[region] = self._clock()
         return everyone
 
+    def newest(self, instance_id: str, *, now: float) -> float | None:
+        """Percent of one instance as last told; None without a point that is fresh enough."""
+        point = self._points.get(instance_id)
+        found = cpu_from_monitor([(point.at.timestamp(), point.percent)] if point else [], servers=1, now=now)
+        return None if found is None else found[0]
+
     def _due(self, region: str, ids: frozenset[str]) -> bool:
         """A region is asked every minute, and a little sooner when it has instances without a point."""
         asking = self._asking.get(region)

@@ -43,15 +43,15 @@ class Recorder:
         self._clock = clock
         self._seen: dict[tuple[str, str, str], _Seen] = {}
 
-    async def normal(self, about: GpuPool | RegionPreset | GpuInstance, reason: str, message: str) -> None:
-        """Something went as it should."""
-        await self._record(about, "Normal", reason, message)
+    async def normal(self, about: GpuPool | RegionPreset | GpuInstance, reason: str, message: str) -> bool:
+        """Something went as it should. Returns whether the event is written."""
+        return await self._record(about, "Normal", reason, message)
 
-    async def warning(self, about: GpuPool | RegionPreset | GpuInstance, reason: str, message: str) -> None:
-        """Something someone may want to look at."""
-        await self._record(about, "Warning", reason, message)
+    async def warning(self, about: GpuPool | RegionPreset | GpuInstance, reason: str, message: str) -> bool:
+        """Something someone may want to look at. Returns whether the event is written."""
+        return await self._record(about, "Warning", reason, message)
 
-    async def _record(self, about: GpuPool | RegionPreset | GpuInstance, kind: Kind, reason: str, message: str) -> None:
+    async def _record(self, about: GpuPool | RegionPreset | GpuInstance, kind: Kind, reason: str, message: str) -> bool:
         message = message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
         now = self._clock()
         log = logger.info if kind == "Normal" else logger.warning
@@ -65,6 +65,8 @@ class Recorder:
                 await self._create(about, kind, reason, message, now)
         except KubeError as error:
             logger.warning("could not write event %s: %s", reason, error)
+            return False
+        return True
 
     async def _count(self, about: GpuPool | RegionPreset | GpuInstance, seen: _Seen, now: float) -> None:
         seen.count, seen.at = seen.count + 1, now

@@ -15,6 +15,7 @@ from controller.cloud.contract import (
     Listing,
     NetworkUsage,
     Price,
+    UsagePoint,
 )
 from controller.cloud.errors import CloudError
 from controller.operator.metrics import OperatorMetrics
@@ -118,6 +119,11 @@ class InstrumentedCloud:
         """See `Cloud.bandwidth`."""
         with self._call("bandwidth"):
             return await self._cloud.bandwidth(region, instance_ids)
+
+    async def usage(self, region: str, instance_ids: Sequence[str]) -> tuple[UsagePoint, ...]:
+        """See `Cloud.usage`."""
+        with self._call("usage"):
+            return await self._cloud.usage(region, instance_ids)
 
     async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:
         """See `Cloud.bill_of_day`."""

@@ -1,6 +1,7 @@
 """`haipool operator`: arguments, logging, and the run itself. Heavy imports wait until the command is called."""
 
 import argparse
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 DESCRIPTION = "Buys and destroys HAI instances for every GpuPool, by the scaling rules."
 EPILOG = """\
@@ -55,6 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="metrics URL for pools that name none in spec.metrics (default: the Service POOL-dispatcher-headless)",
     )
     parser.add_argument(
+        "--logs", metavar="DIR", help="folder for the records of servers, costs and alerts (default: none are written)"
+    )
+    parser.add_argument(
+        "--allow-webhooks-to",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="notifications may also go to this network, as in 10.1.2.0/24, and over plain http there (may be "
+        "repeated; default: to public addresses only)",
+    )
+    parser.add_argument(
         "--liveness-port", type=_port, default=8081, help="port of /healthz (default: %(default)s; 0: none)"
     )
     parser.add_argument(
@@ -69,6 +82,13 @@ def _positive(text: str) -> float:
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return value
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; a network looks like 10.1.2.0/24") from None
 
 
 def _port(text: str) -> int:

@@ -85,6 +85,15 @@ class OperatorMetrics:
             ["region", "reason"],
             registry=registry,
         )
+        self.alerts = Gauge(
+            "haipool_alerts", "Alerts that fire, by rule and level.", [*_POOL, "rule", "level"], registry=registry
+        )
+        self.notifications = Counter(
+            "haipool_notifications_total",
+            "Attempts to notify a destination, by type and outcome.",
+            ["type", "outcome"],
+            registry=registry,
+        )
         self.cloud_calls = Counter(
             "haipool_cloud_calls_total",
             "Calls of the cloud contract, by outcome.",

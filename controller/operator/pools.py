@@ -25,6 +25,7 @@ async def reconcile(ctx: Context, key: str) -> float | None:
     if not await _held(ctx, pool):
         return 0.0
     memory = ctx.pool_memory(pool.metadata.uid)
+    ctx.recording.configure(ctx.store.pools)
     await catch_up(ctx, pool)
     timely = True
     with ctx.metrics.decision_seconds.time():
@@ -92,6 +93,7 @@ async def _release(ctx: Context, key: str) -> None:
     if not ctx.store.instances_of(pool):
         await ctx.objects.remove_finalizers(pool, [POOL_FINALIZER])
         ctx.pools.pop(pool.metadata.uid, None)
+        ctx.alerting.forget(pool)
         ctx.metrics.forget_pool(pool.metadata.namespace, pool.metadata.name)
 
 

@@ -2,18 +2,23 @@
 
 from typing import Any
 
+import msgspec
+
 from controller.api.decision import JournalEntry
 from controller.api.gpupool import GpuPool
-from controller.api.model import MESSAGE_LIMIT, write, write_over
+from controller.api.model import MESSAGE_LIMIT, ConditionModel, write, write_over
 from controller.api.names import POOL_LABEL, Condition
 from controller.api.spend import Spend
 from controller.api.times import rfc3339
 from controller.operator.cdn import cdn_condition
 from controller.operator.context import Context
+from controller.operator.costlog import log_costs
+from controller.operator.facts import Facts, firing_alerts, unknown
 from controller.operator.fence import settled
 from controller.operator.leaks import leak_condition
 from controller.operator.money import bills_of, keep_books
 from controller.operator.objects import merge_conditions
+from controller.operator.sampling import sample_servers
 from controller.operator.telling import worth_telling
 from controller.operator.traffic import pool_traffic
 from controller.scaling.account import account
@@ -37,7 +42,12 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     conditions = [*pool_conditions(snapshot, decided, now=now), about_traffic]
     conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
     conditions += [told for told in (cdn_condition(pool),) if told is not None]
+    conditions.append(ctx.alerting.condition(pool))
     await _announce(ctx, pool, conditions)
+    merged = merge_conditions(pool.status.conditions, conditions, generation=pool.metadata.generation, now=now)
+    facts = Facts(pool, snapshot, decided, msgspec.convert(merged, tuple[ConditionModel, ...]), spend, traffic)
+    alerts = ctx.alerting.advance(pool, firing_alerts(ctx, facts, now=now), unknown=unknown(facts), now=now)
+    sample_servers(ctx, pool, now=now)
     fields: dict[str, Any] = {
         **_counts(snapshot, decided),
         **_decision(pool, snapshot, decided, now=now),
@@ -46,13 +56,14 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
         **money,
         "traffic": write(traffic),
-        "conditions": merge_conditions(
-            pool.status.conditions, conditions, generation=pool.metadata.generation, now=now
-        ),
+        "alerts": [write(alert) for alert in alerts],
+        "costLog": write(log_costs(ctx, pool, spend, traffic.used_gb, alerts)),
+        "conditions": merged,
         "observedGeneration": pool.metadata.generation,
         "selector": f"{POOL_LABEL}={pool.metadata.name}",
     }
     await _tell(ctx, pool, fields)
+    await ctx.alerting.tell(pool, alerts)
     ctx.metrics.decided(pool, decided, snapshot.servers, spend)
     ctx.metrics.traffic.told(pool, traffic, instances)
     ctx.metrics.money.told(pool, spend, reason=decided.verdict.reason)

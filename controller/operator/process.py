@@ -18,6 +18,7 @@ from controller.cloud.cdn import Cdn
 from controller.cloud.contract import Cloud
 from controller.kube.client import KubeClient, KubeError, Resource
 from controller.operator import instances, pools
+from controller.operator.alerting import Alerting, office
 from controller.operator.audit import Audit
 from controller.operator.billing import Reconciliation
 from controller.operator.cdn import CdnKeeper
@@ -33,12 +34,15 @@ from controller.operator.moneymetrics import InstanceCosts
 from controller.operator.objects import Objects
 from controller.operator.observe import everyone_monitored
 from controller.operator.presets import Presets
+from controller.operator.recording import Recording
 from controller.operator.scrape import Scraper
 from controller.operator.sharing import SharedCloud
 from controller.operator.store import Shelf, Store
 from controller.operator.tokens import Tokens
 from controller.operator.trafficwatch import TrafficWatch
+from controller.operator.usage import UsageMonitor
 from controller.operator.workers import Workers
+from controller.records.metrics import RecordsCollector
 
 logger = logging.getLogger(__name__)
 
@@ -110,16 +114,23 @@ class Operator:
         measured = SharedCloud(cloud, metrics, time.time)
         store = Store()
         objects = Objects(kube, store)
+        events = Recorder(kube, time.time)
+        recording = Recording(settings.logs, time.time)
+        if recording.writer is not None:
+            registry.register(RecordsCollector(recording.writer))
         ctx = Context(
             settings=settings,
             cluster_uid=await cluster_identity(kube),
             store=store,
             objects=objects,
-            events=Recorder(kube, time.time),
+            events=events,
             cloud=measured,
             view=CloudView(measured, time.time, settings.cloud_interval),
             cpu=CpuMonitor(measured, time.time, lambda region: everyone_monitored(store, region)),
             scraper=Scraper(time.time, settings.dispatcher_url, Tokens(kube, time.time)),
+            recording=recording,
+            alerting=Alerting(events, recording, office(kube, metrics, settings.webhook_networks), metrics),
+            usage=UsageMonitor(measured, time.time),
             metrics=metrics,
             traffic=TrafficWatch(measured, store, objects, time.time),
             probes=aiohttp.ClientSession(),
@@ -172,6 +183,7 @@ class Operator:
             # The instances were listed after the pools, so what was decided for these has been seen.
             self.ctx.pool_memory(pool.metadata.uid).seen = pool.status.decision_counter
         self._acting = True
+        self.ctx.recording.configure(self.ctx.store.pools)
         self._audit.begin()
         if self.ctx.settings.billing_reconciliation:
             self._reconciliation.begin()
@@ -240,6 +252,9 @@ class Operator:
         await self._halt()
         if held and self._lease is not None:
             await self._lease.release()
+        await self.ctx.alerting.close()
+        await self.ctx.recording.close()
+        await self.ctx.usage.close()
         await self.ctx.cpu.close()
         await self.ctx.traffic.close()
         await self.ctx.scraper.close()

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+from pathlib import Path
 
 import kopf
 
@@ -34,6 +35,8 @@ def run_operator(args: argparse.Namespace) -> int:
         lease=not args.no_lease,
         leak_audit=args.leak_audit,
         leak_audit_interval=args.leak_audit_interval,
+        logs=Path(args.logs) if args.logs else None,
+        webhook_networks=tuple(args.allow_webhooks_to),
         billing_reconciliation=args.billing_reconciliation == "on",
     )
     try:

@@ -48,6 +48,8 @@ _NEWS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "lastDecision": _decision,
     "spend": _without("thisHour", "today", "thisMonth", "trafficThisMonth", "forecastThisMonth"),
     "traffic": _without("usedGB", "maxInstance", "maxInstanceGB", "checkedAt"),
+    # Who was told what must survive a crash in the next moment; the figures of an alert need not.
+    "alerts": lambda alerts: [_without("value", "message", "messageZh")(a) for a in alerts or ()],
     "conditions": lambda conditions: [_without("message")(c) for c in conditions or ()],
 }
 

@@ -8,20 +8,29 @@ from typing import Any, Final
 
 import msgspec
 
+from controller.records.alert import AlertRecord
+from controller.records.cost import CostRecord
 from controller.records.lines import RecordType
+from controller.records.server import ScalingEvent, ServerSample
 from controller.records.task import TIME_PATTERN, TaskRecord
 
-#: The types of records whose data has a fixed form.
-MODELS: Final[dict[RecordType, type[msgspec.Struct]]] = {"task_processing": TaskRecord}
+#: What the data of a type of records may be.
+MODELS: Final[dict[RecordType, tuple[type[msgspec.Struct], ...]]] = {
+    "task_processing": (TaskRecord,),
+    "server_status": (ServerSample, ScalingEvent),
+    "cost_traffic": (CostRecord,),
+    "alerts": (AlertRecord,),
+}
 
 _FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 
 
 def schema(kind: RecordType) -> dict[str, Any]:
     """The schema of one line of a type of records (JSON Schema, draft 2020-12)."""
-    model = MODELS[kind]
-    (data,), definitions = msgspec.json.schema_components((model,), ref_template="#/$defs/{name}")
-    del data
+    models = MODELS[kind]
+    _, definitions = msgspec.json.schema_components(models, ref_template="#/$defs/{name}")
+    forms = [definitions.pop(model.__name__) for model in models]
+    parts = {"$defs": definitions} if definitions else {}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"One line of {kind}_YYYY-MM-DD.log",
@@ -34,10 +43,11 @@ def schema(kind: RecordType) -> dict[str, Any]:
                 "pattern": TIME_PATTERN,
             },
             "type": {"const": kind},
-            "data": definitions[model.__name__],
+            "data": forms[0] if len(forms) == 1 else {"oneOf": forms},
         },
         "required": ["timestamp", "type", "data"],
         "additionalProperties": False,
+        **parts,
     }
 
 

@@ -57,6 +57,7 @@ class RecordWriter:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._deadline = 0.0
+        self._settled_until = 0.0
         # A daemon: a disk that hangs for ever must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
 
@@ -90,6 +91,10 @@ class RecordWriter:
             self._pump.settings = settings
             self._pump.tidy_soon()
             self._wake.set()
+
+    def settled(self, since: float) -> bool:
+        """Whether everything appended by then (seconds of `time.monotonic`) is on the disk, or counted as lost."""
+        return self._settled_until > since
 
     @property
     def backlog(self) -> int:
@@ -132,8 +137,11 @@ class RecordWriter:
         self.folder.close()
 
     def _turn(self, *, last: bool) -> None:
+        began = time.monotonic()
         self._pump.take(self._entries())
         self._pump.work(time.monotonic(), last=last)
+        if self._pump.idle:
+            self._settled_until = began
 
     def _entries(self) -> Iterator[tuple[FileKey, bytes]]:
         """What waits, as lines. Others get the interpreter in between: a second's records take some milliseconds."""

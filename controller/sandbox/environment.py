@@ -95,7 +95,7 @@ class Sandbox:
 
     @property
     def records(self) -> Path:
-        """Folder with the dispatcher's records of tasks."""
+        """Folder with the dispatcher's records of tasks; the operator's are in `operator` below it."""
         return self.directory / "records"
 
     @property
@@ -153,6 +153,8 @@ class Sandbox:
             *("operator", "--cloud-interval", f"{CLOUD_INTERVAL_SECONDS:g}"),
             *("--dispatcher-url", f"{self.admin_url}/metrics"),
             *("--liveness-port", str(self.ports.liveness), "--metrics-port", "0"),
+            # Nothing here is anybody's secret, and a receiver to try notifications with is on this machine.
+            *("--logs", str(self.records / "operator"), "--allow-webhooks-to", "127.0.0.0/8"),
         ]
 
     def _dispatcher_arguments(self) -> list[str]:

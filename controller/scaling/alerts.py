@@ -5,9 +5,10 @@ it has told before. Producers are pure functions that return the alerts firing n
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
-AlertLevel = Literal["Info", "Warning", "Critical", "Emergency"]
+from controller.api.alerts import AlertLevel
+
+__all__ = ["Alert", "AlertLevel"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """What the shipper tells in the alerts file: records that will never arrive, and a topic that takes nothing."""
 
-from typing import Any, Final
+from typing import Final, Literal
 
+from controller.records.alert import AlertRecord, Level
+from controller.records.lines import stamp
 from controller.records.writer import RecordWriter
 from controller.shipper.ship import Tally
 
@@ -17,6 +19,7 @@ class Telltale:
         self._told = 0
         self._told_at = float("-inf")
         self._held = False
+        self._held_since = 0.0
 
     def look(self, tally: Tally, *, now: float) -> None:
         """Tell what is new.
@@ -34,26 +37,57 @@ class Telltale:
             self._tell_held(tally, now)
 
     def _tell_dropped(self, tally: Tally, count: int, now: float) -> None:
-        self._append(now, {
-            "level": "Warning",
-            "rule": "RecordsNotShipped",
-            "value": count,
-            "threshold": 0,
-            "state": "Firing",
-            "message": f"{count} more records (or bytes of removed files) will not arrive in CLS: {tally.last_drop}",
-            "message_zh": f"又有 {count} 条记录（或被删除文件的字节）不会到达 CLS：{tally.last_drop}",
-        })  # fmt: skip
+        self._append(
+            now,
+            level="Warning",
+            rule="RecordsNotShipped",
+            value=float(count),
+            unit="records or bytes",
+            message=f"{count} more records (or bytes of removed files) will not arrive in CLS: {tally.last_drop}",
+            message_zh=f"又有 {count} 条记录（或被删除文件的字节）不会到达 CLS：{tally.last_drop}",
+        )
 
     def _tell_held(self, tally: Tally, now: float) -> None:
-        self._append(now, {
-            "level": "Critical",
-            "rule": "ShippingHeld",
-            "value": tally.backlog_bytes,
-            "threshold": 0,
-            "state": "Firing" if self._held else "Resolved",
-            "message": f"CLS takes nothing until this is put right: {tally.held}" if self._held else "shipped again",
-            "message_zh": f"在解决以下问题之前，CLS 不接收任何日志：{tally.held}" if self._held else "日志投递已恢复",
-        })  # fmt: skip
+        if self._held:
+            self._held_since = now
+        self._append(
+            now,
+            level="Critical",
+            rule="ShippingHeld",
+            state="Firing" if self._held else "Resolved",
+            since=self._held_since,
+            value=float(tally.backlog_bytes),
+            unit="bytes",
+            message=f"CLS takes nothing until this is put right: {tally.held}" if self._held else "shipped again",
+            message_zh=f"在解决以下问题之前，CLS 不接收任何日志：{tally.held}" if self._held else "日志投递已恢复",
+        )
 
-    def _append(self, now: float, data: dict[str, Any]) -> None:
-        self._writer.append("alerts", now, data)
+    def _append(
+        self,
+        now: float,
+        *,
+        level: Level,
+        rule: str,
+        value: float,
+        unit: str,
+        message: str,
+        message_zh: str,
+        state: Literal["Firing", "Resolved"] = "Firing",
+        since: float | None = None,
+    ) -> None:
+        record = AlertRecord(
+            namespace=None,
+            pool=None,
+            rule=rule,
+            subject="",
+            state=state,
+            level=level,
+            peak=level,
+            since=stamp(now if since is None else since),
+            value=value,
+            threshold=0.0,
+            unit=unit,
+            message=message,
+            message_zh=message_zh,
+        )
+        self._writer.append("alerts", now, record)

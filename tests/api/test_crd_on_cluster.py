@@ -26,6 +26,7 @@ INSTANCE = {
     "pricePerHour": 1.5,
     "launchNumber": 1,
 }
+ROBOT = {"name": "oncall", "type": "WeCom", "urlSecret": {"name": "robots", "key": "url"}}
 
 
 def _object(kind: str, spec: Object | None, name: str = "demo") -> Object:
@@ -137,6 +138,33 @@ POOL_FAULTS = {
         "spec.traffic.optimization.hooks.hookSet",
         'Unsupported value: "Gradio"',
     ),
+    "a WeCom robot that signs": (
+        {"notifications": [ROBOT | {"signSecret": {"name": "robots", "key": "sign"}}]},
+        "spec.notifications[0].signSecret",
+        "WeCom robots have no signing secret",
+    ),
+    "a destination without a URL": (
+        {"notifications": [{"name": "oncall", "type": "Feishu"}]},
+        "spec.notifications[0].urlSecret",
+        "Required value",
+    ),
+    "a URL that is written out": (
+        {"notifications": [ROBOT | {"url": "https://a.example"}]},
+        "spec.notifications[0].url",
+        "unknown field",
+    ),
+    "two destinations of one name": ({"notifications": [ROBOT, ROBOT]}, "spec.notifications[1]", "Duplicate value"),
+    "a name that is kept for the log": (
+        {"notifications": [ROBOT | {"name": "Record"}]},
+        "spec.notifications[0].name",
+        "should match",
+    ),
+    "unknown robot": (
+        {"notifications": [ROBOT | {"type": "Slack"}]},
+        "spec.notifications[0].type",
+        'Unsupported value: "Slack"',
+    ),
+    "samples without end": ({"records": {"serverStatusSeconds": 1}}, "spec.records.serverStatusSeconds", "equal to 10"),
     "soft above hard": (
         {"budget": {"daily": {"soft": 10, "hard": 5}}},
         "spec.budget.daily.soft",

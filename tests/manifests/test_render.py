@@ -1,5 +1,6 @@
 """`kubectl apply -k manifests/base`: what it renders, and that another pool is a copied folder away."""
 
+import argparse
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pydantic
 import pytest
 
 from controller import __version__
+from controller.operator import main as operator_command
 
 Object = dict[str, Any]
 
@@ -161,3 +163,49 @@ def test_shipping_to_cls_is_a_component_away_in_a_container_of_its_own(
     options = shipper["args"][1:]
     assert {o.partition("=")[0] for o in options} == {"--logs", "--region", "--topic", "--pod"}
     assert {f"$({e['name']})" for e in shipper["env"]} >= {o.partition("=")[2] for o in options[1:]}
+
+
+def test_notifications_are_a_component_away_and_open_one_secret_to_the_operator(
+    root: Path, render: Callable[[Path], list[Object]], tmp_path: Path
+) -> None:
+    shutil.copytree(root / "manifests", tmp_path / "manifests")
+    path = tmp_path / "manifests/pools/default/kustomization.yaml"
+    both = "components:\n  - ../../admin-token\n  - ../../notifications\n"
+    path.write_text(path.read_text().replace("components:\n", both))
+
+    objects = render(path.parent)
+
+    for item in objects:
+        checked(item)
+    role = next(o for o in objects if o["kind"] == "Role" and o["metadata"]["name"].endswith("notifications"))
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["haipool-notifications"], "verbs": ["get"]}
+    ]
+    bound = next(o for o in objects if o["kind"] == "RoleBinding" and o["metadata"]["name"].endswith("notifications"))
+    assert bound["roleRef"]["name"] == role["metadata"]["name"]
+    assert bound["subjects"] == [{"kind": "ServiceAccount", "name": "haipool-operator", "namespace": "haipool-system"}]
+
+
+def test_the_operators_records_are_a_component_away(
+    root: Path, render: Callable[[Path], list[Object]], tmp_path: Path
+) -> None:
+    for name in ("manifests", "crds"):
+        shutil.copytree(root / name, tmp_path / name)
+    path = tmp_path / "manifests/base/kustomization.yaml"
+    path.write_text(path.read_text().replace("components:\n", "components:\n  - ../operator-logs\n"))
+
+    objects = render(path.parent)
+
+    for item in objects:
+        checked(item)
+    pod = next(o for o in objects if o["kind"] == "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    parser = argparse.ArgumentParser()
+    operator_command.add_arguments(parser)
+    assert parser.parse_args(container["args"][1:]).logs == "/logs"
+    mount = next(m for m in container["volumeMounts"] if m["mountPath"] == "/logs")
+    volume = next(v for v in pod["volumes"] if v["name"] == mount["name"])
+    (claim,) = (o for o in objects if o["kind"] == "PersistentVolumeClaim")
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["metadata"]["namespace"] == "haipool-system"
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]

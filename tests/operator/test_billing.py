@@ -19,6 +19,7 @@ from controller.cloud.tencent.settings import Endpoint
 from controller.cloud.tencent.settings import Settings as CloudSettings
 from controller.kube.client import KubeClient
 from controller.kube.connect import Connection
+from controller.operator.alerting import Alerting, office
 from controller.operator.apply import instance_body
 from controller.operator.billing import UNAUTHORIZED_SECONDS, Reconciliation
 from controller.operator.cloudview import CloudView
@@ -30,10 +31,12 @@ from controller.operator.metrics import OperatorMetrics
 from controller.operator.money import bills_of, keep_books
 from controller.operator.objects import INSTANCES, POOLS, Objects
 from controller.operator.process import cluster_identity
+from controller.operator.recording import Recording
 from controller.operator.scrape import Scraper
 from controller.operator.store import Store
 from controller.operator.tokens import Tokens
 from controller.operator.trafficwatch import TrafficWatch
+from controller.operator.usage import UsageMonitor
 from controller.sandbox import shipped
 from controller.sandbox.cloudsim import SANDBOX_KEY, CloudConfig, SimulatedCloud
 from controller.sandbox.kubeapi.server import LocalKubernetes
@@ -175,16 +178,20 @@ async def context(cloud: SimulatedCloud, kube: KubeClient, clock: Clock, stack: 
     scraper = Scraper(clock, None, Tokens(kube, clock))
     stack.push_async_callback(scraper.close)
     objects = Objects(kube, store)
+    events, recording = Recorder(kube, clock), Recording(None, clock)
     return Context(
         settings=Settings(),
         cluster_uid=await cluster_identity(kube),
         store=store,
         objects=objects,
-        events=Recorder(kube, clock),
+        events=events,
         cloud=measured,
         view=CloudView(measured, clock, 1.0),
         cpu=CpuMonitor(measured, clock),
         scraper=scraper,
+        recording=recording,
+        alerting=Alerting(events, recording, office(kube, metrics, ()), metrics),
+        usage=UsageMonitor(measured, clock),
         metrics=metrics,
         traffic=TrafficWatch(measured, store, objects, clock),
         probes=probes,

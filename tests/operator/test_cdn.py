@@ -17,6 +17,7 @@ from controller.operator.cdn import CdnKeeper, cdn_condition, turned
 from controller.operator.context import Context, Settings
 from controller.operator.events import Recorder
 from controller.operator.objects import POOLS, Objects
+from controller.operator.recording import Recording
 from controller.operator.store import Store
 from controller.sandbox import shipped
 from controller.sandbox.cloudsim import SANDBOX_KEY, CloudConfig, SimulatedCloud
@@ -99,6 +100,9 @@ async def bench() -> AsyncIterator[Bench]:
             view=absent,
             cpu=absent,
             scraper=absent,
+            recording=Recording(None, time.time),
+            alerting=absent,
+            usage=absent,
             metrics=absent,
             traffic=absent,
             probes=absent,

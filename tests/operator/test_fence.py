@@ -13,6 +13,7 @@ from controller.operator.apply import apply, instance_body
 from controller.operator.context import Context, Settings
 from controller.operator.events import Recorder
 from controller.operator.objects import INSTANCES, POOLS, Objects
+from controller.operator.recording import Recording
 from controller.operator.store import Store
 from controller.sandbox import shipped
 from controller.sandbox.kubeapi.server import LocalKubernetes
@@ -49,6 +50,9 @@ async def operator(kube: KubeClient) -> Context:
         view=absent,
         cpu=absent,
         scraper=absent,
+        recording=Recording(None, time.time),
+        alerting=absent,
+        usage=absent,
         metrics=absent,
         traffic=absent,
         probes=absent,

@@ -16,6 +16,7 @@ from controller.api.traffic import TrafficLevel
 from controller.cloud.contract import Cloud
 from controller.kube.client import KubeClient
 from controller.kube.connect import Connection
+from controller.operator.alerting import Alerting
 from controller.operator.cloudview import CloudView
 from controller.operator.context import Context, Settings
 from controller.operator.cpu import CpuMonitor
@@ -26,10 +27,12 @@ from controller.operator.lifecycle.services import Services
 from controller.operator.metrics import OperatorMetrics
 from controller.operator.objects import INSTANCES, POOLS, Objects
 from controller.operator.presets import Presets
+from controller.operator.recording import Recording
 from controller.operator.scrape import Scraper
 from controller.operator.store import Store
 from controller.operator.tokens import Tokens
 from controller.operator.trafficwatch import TrafficWatch
+from controller.operator.usage import UsageMonitor
 from controller.sandbox import shipped
 from controller.sandbox.kubeapi.server import LocalKubernetes
 from tests.dispatcher.services.a1111 import A1111, SETTINGS
@@ -113,6 +116,9 @@ class Bench:
             view=CloudView(cloud, clock, 5.0),
             cpu=CpuMonitor(cloud, clock),
             scraper=Scraper(clock, None, Tokens(kube, clock)),
+            recording=Recording(None, clock),
+            alerting=cast("Alerting", None),
+            usage=UsageMonitor(cloud, clock),
             metrics=OperatorMetrics(CollectorRegistry()),
             traffic=TrafficWatch(cloud, store, objects, clock),
             probes=cast("aiohttp.ClientSession", Mortal(self.session, ("request",), self._burn)),

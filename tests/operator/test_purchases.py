@@ -17,6 +17,7 @@ from controller.operator.blocks import BLOCK_SECONDS
 from controller.operator.context import Context, Settings
 from controller.operator.events import Recorder
 from controller.operator.objects import PRESETS, Objects
+from controller.operator.recording import Recording
 from controller.operator.store import Store
 from controller.sandbox import shipped
 from controller.sandbox.kubeapi.server import LocalKubernetes
@@ -59,6 +60,9 @@ async def operator(kube: KubeClient) -> Context:
         view=absent,
         cpu=absent,
         scraper=absent,
+        recording=Recording(None, time.time),
+        alerting=absent,
+        usage=absent,
         metrics=absent,
         probes=absent,
         traffic=absent,

@@ -29,6 +29,19 @@ _KNOWN: dict[str, Any] = {
     "journal": [{"time": "2026-01-15T03:00:00.000Z", "action": "Hold", "reason": "LoadNotLow"}],
     "spend": {"perHour": 2.64, "today": 10.0, "thisMonth": 100.0, "endedToday": 1.0, "booked": ["u1"]},
     "traffic": {"usedGB": 10.0, "endedGB": 2.0, "level": "Normal", "checkedAt": "2026-01-15T03:55:00.000Z"},
+    "alerts": [
+        {
+            "rule": "Leaks",
+            "state": "Firing",
+            "level": "Critical",
+            "peak": "Critical",
+            "since": "2026-01-15T03:00:00.000Z",
+            "changedAt": "2026-01-15T03:00:00.000Z",
+            "value": 0.88,
+            "message": "0.88 CNY/h",
+            "told": {"Record": "Critical"},
+        }
+    ],
     "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "3 serve"}],
 }
 STATUS = read(GpuPoolStatus, _KNOWN)
@@ -57,6 +70,7 @@ FIGURES = [
     pytest.param({"lastDecision": DECISION | {"counts": {**DECISION["counts"], "maximum": None}}}, id="absent is None"),
     pytest.param({"spend": KNOWN["spend"] | {"today": 10.1, "thisMonth": 100.1}}, id="cost that follows from times"),
     pytest.param({"traffic": KNOWN["traffic"] | {"usedGB": 11.0}}, id="traffic below the next level"),
+    pytest.param({"alerts": [KNOWN["alerts"][0] | {"value": 1.76, "message": "1.76 CNY/h"}]}, id="an alert's figure"),
     pytest.param({"conditions": [KNOWN["conditions"][0] | {"message": "3 serve well"}]}, id="a condition's words"),
 ]
 NEWS = [
@@ -79,6 +93,9 @@ NEWS = [
     pytest.param({"traffic": KNOWN["traffic"] | {"endedGB": 3.0}}, id="traffic of destroyed instances"),
     pytest.param({"conditions": [KNOWN["conditions"][0] | {"status": "False"}]}, id="a condition"),
     pytest.param({"conditions": [KNOWN["conditions"][0] | {"reason": "Idle"}]}, id="a condition's reason"),
+    pytest.param({"alerts": [KNOWN["alerts"][0] | {"state": "Resolved"}]}, id="an alert is over"),
+    pytest.param({"alerts": [KNOWN["alerts"][0] | {"told": {"Record": "Critical", "Event": "Critical"}}]}, id="told"),
+    pytest.param({"costLog": {"hour": "2026-01-15T03"}}, id="the log of costs has come further"),
     pytest.param({"anyFieldToCome": 1}, id="whatever is not known to be a mere figure"),
 ]  # fmt: skip
 

@@ -32,10 +32,18 @@ def test_every_field_of_a_record_is_explained_in_order(page: str) -> None:
 
 def test_every_setting_is_there_with_its_default(page: str) -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", page, re.MULTILINE))
-    defaults = {"fsyncSeconds": "1", "retentionDays": "90", "maxBytes": "10 GiB", "hashAddresses": "false"}
+    defaults = {
+        "fsyncSeconds": "1",
+        "retentionDays": "90",
+        "maxBytes": "10 GiB",
+        "hashAddresses": "false",
+        "serverStatusSeconds": "60",
+    }
     assert {name: rows[name] for name in defaults} == defaults
     assert set(defaults) == {field.encode_name for field in msgspec.structs.fields(Records)}
-    assert Records() == Records(fsync_seconds=1, retention_days=90, max_bytes=10 << 30, hash_addresses=False)
+    assert Records() == Records(
+        fsync_seconds=1, retention_days=90, max_bytes=10 << 30, hash_addresses=False, server_status_seconds=60
+    )
 
 
 def test_every_metric_and_every_reason_is_explained(page: str, tmp_path: Path) -> None:

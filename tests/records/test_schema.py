@@ -8,8 +8,11 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from controller.records.lines import Line, encode, stamp
+from controller.records.alert import AlertRecord
+from controller.records.cost import Alarm, CostRecord
+from controller.records.lines import Line, RecordType, encode, stamp
 from controller.records.schema import MODELS, files, main, schema
+from controller.records.server import ScalingEvent, ServerSample
 from controller.records.task import TaskRecord
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
@@ -113,3 +116,50 @@ def test_no_field_may_be_missing(validator: Draft202012Validator, field: str) ->
     del wrong["data"][field]
     with pytest.raises(ValidationError):
         validator.validate(wrong)
+
+
+NEW = stamp(1738324800.0)
+SAMPLE = ServerSample(
+    namespace="n", pool="p", server_id="p-1", instance_id=None, region="ap-beijing", gpu_type="XL", price_per_hour=0.88,
+    phase="Launching", registered_time=None, ready_time=None, destroyed_time=None, health="starting", failure_count=0,
+    tasks=None, cpu_percent=None, memory_percent=None, gpu_percent=None, gpu_memory_percent=None, network_in_mbps=None,
+    network_out_mbps=None, traffic_gb=0.0,
+)  # fmt: skip
+EVENT = ScalingEvent(
+    time=NEW, namespace="n", pool="p", server_id="p-1", instance_id="hai-1", region="ap-beijing", gpu_type="XL",
+    price_per_hour=0.88, action="Launch", trigger="QueueLong", outcome="bought", message="m",
+)  # fmt: skip
+COST = CostRecord(
+    namespace="n", pool="p", period="hour", period_start=NEW, period_end=NEW, instance_cost=0.88, month_to_date=10.0,
+    cost_per_hour=0.88, traffic_gb=None, traffic_cost=None, traffic_month_gb=1.0, traffic_month_cost=0.0,
+    alarms=(Alarm(rule="Leaks", level="Critical", subject=""),),
+)  # fmt: skip
+ALERT = AlertRecord(
+    namespace="n", pool="p", rule="Leaks", subject="", state="Firing", level="Critical", peak="Critical", since=NEW,
+    value=0.88, threshold=0.0, unit="CNY/h", message="m", message_zh="话",
+)  # fmt: skip
+OTHERS: list[tuple[RecordType, msgspec.Struct]] = [
+    ("server_status", SAMPLE), ("server_status", EVENT), ("cost_traffic", COST), ("alerts", ALERT),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "record"), OTHERS, ids=lambda value: type(value).__name__)
+def test_every_field_of_the_operators_records_is_required_typed_and_explained(
+    kind: RecordType, record: msgspec.Struct
+) -> None:
+    document = json.loads((FOLDER / f"{kind}.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(document)
+    checked = Draft202012Validator(document, format_checker=FormatChecker())
+    line = json.loads(encode(Line(NEW, kind, record)))
+    checked.validate(line)
+    for field in line["data"]:
+        less = {key: value for key, value in line["data"].items() if key != field}
+        with pytest.raises(ValidationError):
+            checked.validate(line | {"data": less})
+        with pytest.raises(ValidationError):
+            checked.validate(line | {"data": line["data"] | {field: {"surprise": 1}}})
+    with pytest.raises(ValidationError):
+        checked.validate(line | {"data": line["data"] | {"surprise": 1}})
+    data = document["properties"]["data"]
+    forms = data.get("oneOf", [data])
+    assert all(part.get("description") for form in forms for name, part in form["properties"].items() if name != "kind")

@@ -5,6 +5,7 @@ exactly once per call, whatever comes back.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -19,10 +20,12 @@ from controller.cloud.contract import (
     Cloud,
     CloudInstance,
     CpuPoint,
+    Figure,
     LaunchSpec,
     Listing,
     NetworkUsage,
     Price,
+    UsagePoint,
 )
 from controller.cloud.errors import (
     AmbiguousError,
@@ -35,7 +38,7 @@ from controller.cloud.errors import (
     UnavailableError,
     UnclearError,
 )
-from controller.cloud.tencent import billing, cpumetric, monitormetric, netmetric, wire
+from controller.cloud.tencent import billing, cpumetric, monitormetric, netmetric, usagemetric, wire
 from controller.cloud.tencent.paging import PAGE_SIZE, Filters, Page, read_instances, walk
 from controller.cloud.tencent.ratelimit import RateLimiter
 from controller.cloud.tencent.settings import Settings
@@ -53,7 +56,7 @@ BACKOFF_MAX_S: Final = 4.0
 MAX_NAME: Final = 128
 #: The API takes at most this many ids at once.
 MAX_IDS: Final = 100
-#: Seconds after which metrics that were not found are looked for again.
+#: Seconds after which it is looked up again which metrics there are.
 DISCOVERY_S: Final = 3600.0
 POSTPAID: Final = "POSTPAID_BY_HOUR"
 
@@ -81,6 +84,8 @@ class TencentCloud:
         self._cpu: dict[str, monitormetric.Metric] = {}
         self._bandwidth: tuple[netmetric.BandwidthMetric, ...] = ()
         self._bandwidth_sought = 0.0
+        self._usage: dict[Figure, monitormetric.Metric] = {}
+        self._usage_sought = -math.inf
         self._bill_turns = RateLimiter(calls=billing.CALLS_PER_PERIOD)
 
     async def available_regions(self) -> frozenset[str]:
@@ -243,6 +248,26 @@ class TencentCloud:
             return netmetric.newest_points(answer.data_points or [], chosen)
 
         return await _in_batches(instance_ids, monitormetric.MONITOR_BATCH, _halving(ask, _refused_by_monitor))
+
+    async def usage(self, region: str, instance_ids: Sequence[str]) -> tuple[UsagePoint, ...]:
+        """See `Cloud.usage`. What is published is looked up once an hour."""
+        if not instance_ids:
+            return ()
+        if self._clock() - self._usage_sought >= DISCOVERY_S:
+            self._usage = usagemetric.choose(await self._base_metrics())
+            self._usage_sought = self._clock()
+
+        async def points(figure: Figure, metric: monitormetric.Metric) -> list[UsagePoint]:
+            async def ask(batch: Sequence[str]) -> list[UsagePoint]:
+                params = monitormetric.request(metric, batch, datetime.fromtimestamp(self._clock(), UTC))
+                answer = await self._read("monitor", region, "GetMonitorData", params, wire.GetMonitorData)
+                found = monitormetric.newest(answer.data_points or [], metric)
+                return [UsagePoint(instance_id, figure, percent, at) for instance_id, percent, at in found]
+
+            return await _in_batches(instance_ids, monitormetric.MONITOR_BATCH, _halving(ask, _refused_by_monitor))
+
+        found = [await points(figure, metric) for figure, metric in self._usage.items()]
+        return tuple(point for some in found for point in some)
 
     async def bill_of_day(self, day: str) -> tuple[BilledInstance, ...]:
         """See `Cloud.bill_of_day`; `controller.cloud.tencent.billing` says how it is read."""

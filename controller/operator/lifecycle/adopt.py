@@ -25,6 +25,7 @@ async def adopt(services: Services, instance: GpuInstance) -> float:
     if found is None and not seen.listing.complete:
         return REPEAT_SECONDS
     message = f"{wanted} is gone, there is nothing to take over"
+    ctx.recording.launched(instance, "failed", message)
     await ctx.events.warning(instance, "Gone", message)
     gone = condition(Condition.LAUNCHED, "False", "Gone", message)
     instance = await services.write(instance, gone, message=message)

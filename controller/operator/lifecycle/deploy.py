@@ -77,6 +77,7 @@ async def _ready(services: Services, instance: GpuInstance, address: str) -> flo
     )
     ctx.pool_memory(instance.spec.pool_uid).failures.clear()
     ctx.metrics.ready_seconds.labels(instance.spec.region, instance.spec.bundle).observe(took)
+    ctx.recording.launched(instance, "ready", f"{took:.0f} s after the purchase")
     await ctx.events.normal(instance, "Ready", f"serves at {address}, {took:.0f} s after the purchase")
     services.wake_pool(instance)
     return 0.0
@@ -87,6 +88,7 @@ async def fail(services: Services, instance: GpuInstance, why: str) -> float:
     ctx = services.ctx
     ctx.pool_memory(instance.spec.pool_uid).failures.append((ctx.clock(), f"{instance.metadata.name}: {why}"))
     ctx.metrics.launches.labels(instance.spec.region, instance.spec.bundle, "failed").inc()
+    ctx.recording.launched(instance, "failed", why)
     await ctx.events.warning(instance, "DeployFailed", why)
     pool = services.pool_of(instance)
     if pool is not None:

@@ -120,6 +120,7 @@ async def record(services: Services, instance: GpuInstance, instance_id: str, *,
         phase="Deploying",
         message="waiting for the instance to run",
     )
+    services.ctx.recording.launched(instance, "bought", message)
     await services.ctx.events.normal(instance, event, f"{message}, {instance.spec.price_per_hour:g} CNY/h")
     return 0.0
 
@@ -176,6 +177,7 @@ async def _refused(services: Services, instance: GpuInstance, error: CloudError)
     outcome = "sold_out" if sold_out else "refused"
     ctx.metrics.launches.labels(instance.spec.region, instance.spec.bundle, outcome).inc()
     tell = await _learn(services, instance, error)
+    ctx.recording.launched(instance, "sold_out" if sold_out else "refused", str(error))
     reason = "SoldOut" if sold_out else type(error).__name__.removesuffix("Error")
     message = f"{instance.spec.bundle} in {instance.spec.region}: {error}"
     if tell:
@@ -208,6 +210,7 @@ async def _stand_down(services: Services, instance: GpuInstance) -> float:
     spec, meta = instance.spec, instance.metadata
     await purchases.release(services.ctx, meta.namespace, spec.region, spec.bundle, by=meta.name)
     message = f"{spec.bundle} in {spec.region}: not asked for, since the cloud refuses purchases there"
+    services.ctx.recording.launched(instance, "refused", message)
     return await _give_up(services, instance, "Blocked", message)
 
 

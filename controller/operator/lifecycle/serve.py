@@ -42,6 +42,7 @@ async def serve(services: Services, instance: GpuInstance) -> float:
 
 async def _gone(services: Services, instance: GpuInstance) -> float:
     message = f"{instance.status.instance_id} is gone although haipool did not destroy it"
+    services.ctx.recording.scaled(instance, "Destroy", "vanished", message, trigger=None)
     await services.ctx.events.warning(instance, "Vanished", message)
     await services.write(instance, phase="Terminating", address="", message=message)
     await services.ctx.objects.delete_instance(instance)

@@ -121,7 +121,9 @@ async def _ended(services: Services, instance: GpuInstance) -> float | None:
     )
     seconds = ended - (unix(instance.status.launched_at) or ended)
     ctx.metrics.terminations.labels(instance.spec.region, instance.spec.bundle).inc()
-    await ctx.events.normal(instance, "Gone", f"{instance.status.instance_id} ran {seconds:.0f} s, {cost:.4f} CNY")
+    ran = f"ran {seconds:.0f} s, {cost:.4f} CNY"
+    ctx.recording.scaled(instance, "Destroy", "done", ran, trigger=ctx.memory_of(instance).destroyed_for)
+    await ctx.events.normal(instance, "Gone", f"{instance.status.instance_id} {ran}")
     await _release(services, instance)
     return LOOK_SECONDS
 
