@@ -94,6 +94,7 @@ DEFINITIONS: Final = (
             _AGE,
             Column("Checked", ".status.verifiedAt", "date", wide=True),
             Column("Blocked", ".status.blocked.reason", wide=True),
+            Column("Deploys in", ".status.deployTimes", wide=True),
             Column("Message", _ready("message"), wide=True),
         ),
     ),

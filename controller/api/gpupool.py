@@ -14,6 +14,7 @@ from controller.api.notifications import Notification
 from controller.api.optimization import CdnStatus
 from controller.api.queue import Queue
 from controller.api.records import Records
+from controller.api.scaleup import LaunchesStatus, ScaleUpStatus
 from controller.api.scaling import Scaling
 from controller.api.server import Server
 from controller.api.sources import Metrics
@@ -133,6 +134,8 @@ class GpuPoolStatus(Model, frozen=True, kw_only=True):
         tuple[JournalEntry, ...],
         _text("Decisions that acted or differed from the one before, oldest first; `haipool explain` shows them."),
     ] = ()
+    launches: LaunchesStatus = field(default_factory=LaunchesStatus)
+    scale_up: ScaleUpStatus = field(default_factory=ScaleUpStatus)
     spend: Spend = field(default_factory=Spend)
     spend_history: SpendHistory = field(default_factory=SpendHistory)
     settling: Annotated[

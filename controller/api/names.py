@@ -41,6 +41,7 @@ class Condition:
     READY: Final = "Ready"
     METRICS_AVAILABLE: Final = "MetricsAvailable"
     CAPACITY_AVAILABLE: Final = "CapacityAvailable"
+    SCALE_UP_EFFECTIVE: Final = "ScaleUpEffective"
     LAUNCH_HEALTHY: Final = "LaunchHealthy"
     ACCOUNT_HEALTHY: Final = "AccountHealthy"
     TRAFFIC_WITHIN_QUOTA: Final = "TrafficWithinQuota"

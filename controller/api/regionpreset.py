@@ -82,6 +82,9 @@ class OfferStatus(Model, frozen=True, kw_only=True):
     )
     disputed_price: Annotated[float, Meta(description="What the cloud names instead, CNY per hour.")] | None = None
     disputed_since: str | None = None
+    ready_seconds: Annotated[float, Meta(description="Seconds from purchase to Ready, median of five.")] | None = None
+    ready_samples: Annotated[tuple[float, ...], Meta(description="The last five, oldest first.")] = ()
+    ready_count: Annotated[int, Meta(description="Servers of this offer that ever became Ready.")] = 0
 
 
 class DiskStatus(Model, frozen=True, kw_only=True):
@@ -127,6 +130,7 @@ class RegionPresetStatus(Model, frozen=True, kw_only=True):
         float, Meta(description="What that came to this month (Beijing time) since the preset exists, CNY.")
     ] = 0.0
     cheapest: Annotated[str, Meta(description="The cheapest offer now.")] = ""
+    deploy_times: Annotated[str, Meta(description="Seconds from purchase to Ready, by bundle.")] = ""
     verified_at: str | None = None
     offers: tuple[OfferStatus, ...] = ()
     disks: tuple[DiskStatus, ...] = ()

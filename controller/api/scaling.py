@@ -37,6 +37,13 @@ class Up(Model, frozen=True, kw_only=True):
     max_launches_per_minute: Annotated[
         int, Meta(ge=1, le=1000, description="Purchases per minute at most, whatever the load.")
     ] = 20
+    only_if_effective: Annotated[
+        bool,
+        _text(
+            "A signal stops buying for 10 minutes when what was bought for it has nothing to do and the signal stays "
+            "high. false: it goes on."
+        ),
+    ] = True
 
 
 class Down(Model, frozen=True, kw_only=True):
@@ -55,7 +62,13 @@ class Down(Model, frozen=True, kw_only=True):
     drain_timeout_seconds: Annotated[
         int, Meta(ge=0, le=86400, description="A draining server is destroyed after this even if it is busy.")
     ] = 600
-    step: Annotated[int, Meta(ge=1, le=100, description="Servers drained at a time.")] = 1
+    step: Annotated[
+        Annotated[int, Meta(ge=1, le=100)] | Literal["Auto"],
+        _text(
+            "Servers drained at a time. Auto: as many as the busiest moment of the low load leaves to spare, one at "
+            "least where one may go."
+        ),
+    ] = 1
     safety_check: Annotated[
         bool, _text("Destroy only if the load spread over the remaining servers would not trip a trigger.")
     ] = True

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import aiohttp
 
@@ -28,12 +28,10 @@ from controller.operator.store import Store
 from controller.operator.trafficwatch import TrafficWatch
 from controller.operator.usage import UsageMonitor
 from controller.scaling.demand import DemandMeter
+from controller.scaling.launches import Launches
 from controller.scaling.replicas import Scrape, fresh, max_age
 from controller.scaling.slots import SlotMeter
 from controller.scaling.snapshot import Memory
-
-#: Failed deployments remembered: the back-off has long reached its maximum by then.
-FAILURES_KEPT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,12 @@ class PoolMemory:
 
     decision: Memory = field(default_factory=Memory)
     scrape: Scrape = field(default_factory=Scrape)
-    #: (Unix seconds, what) of deployments that failed since the last one that became Ready.
-    failures: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=FAILURES_KEPT))
     #: When the servers were last sampled for the log.
     sampled_at: float = 0.0
     #: How far the log of costs comes with what was appended and may not be on the disk yet.
     cost_log: CostLog | None = None
+    #: How the last launches went, as the pool's status has it too; None: not read from there yet.
+    launches: Launches | None = None
     #: This process has written to the pool's journal.
     journaled: bool = False
     #: Clock seconds at which this process last wrote its status.

@@ -36,7 +36,7 @@ def firing_alerts(ctx: Context, facts: Facts, *, now: float) -> list[Alert]:
     leaked = sum(leak.price_per_hour or 0.0 for leak in ctx.leaks.of(pool) if leak.wasted)
     wants_more = bool(firing(facts.decided.triggers))
     return [
-        *health_alerts(Health(facts.snapshot, facts.conditions, leaked, wants_more, now)),
+        *health_alerts(Health(facts.snapshot, facts.conditions, leaked, wants_more, now, facts.decided.memory)),
         *budget_alerts(pool.spec.budget, facts.spend, reason=facts.decided.verdict.reason),
         *billing_alerts(pool.status.billing),
         *traffic_alerts(facts.traffic, shares(ctx.store.instances_of(pool), now=now), pool.spec.traffic),

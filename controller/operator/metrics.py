@@ -31,6 +31,12 @@ class OperatorMetrics:
             [*_POOL, "signal"],
             registry=registry,
         )
+        self.suspended = Gauge(
+            "haipool_pool_signal_suspended",
+            "1 while a signal buys nothing since what was bought for it stood idle.",
+            [*_POOL, "signal"],
+            registry=registry,
+        )
         self.spend_rate = Gauge("haipool_pool_cny_per_hour", "Cost of the servers now.", _POOL, registry=registry)
         self.spend_today = Gauge(
             "haipool_pool_today_cny", "Cost since midnight, Beijing time.", _POOL, registry=registry
@@ -119,6 +125,8 @@ class OperatorMetrics:
         for trigger in plan.triggers:
             name = trigger.name.replace(" ", "_").lower()
             self.signal.labels(*labels, name).set(trigger.signal.value if trigger.signal else nan)
+            suspension = plan.memory.efficacy and plan.memory.efficacy.suspension(trigger.reason)
+            self.suspended.labels(*labels, name).set(suspension is not None)
         self.spend_rate.labels(*labels).set(spend.per_hour)
         self.spend_today.labels(*labels).set(spend.today)
         self.spend_month.labels(*labels).set(spend.this_month)
@@ -137,6 +145,7 @@ class OperatorMetrics:
             self.servers,
             self.desired,
             self.signal,
+            self.suspended,
             self.spend_rate,
             self.spend_today,
             self.spend_month,

@@ -12,9 +12,10 @@ from controller.api.times import unix
 from controller.operator.context import Context, PoolMemory
 from controller.operator.leaks import strays, unaudited
 from controller.operator.money import spent_so_far
+from controller.operator.remembered import gone_purchases, is_purchase, launches
 from controller.operator.store import Store
 from controller.scaling.presets import disk_of, price_with
-from controller.scaling.replicas import agreed_dead, drained, tasks
+from controller.scaling.replicas import agreed_dead, drained, tasks, worked
 from controller.scaling.signals import Sources, signals
 from controller.scaling.snapshot import NOT_VERIFIED, Missing, Offer, ServerState, ServerView, Signal, Snapshot
 from controller.scaling.stock import closed_until, half_open
@@ -42,6 +43,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
     memory.slots.note(memory.scrape, window=window)
     instances = ctx.store.instances_of(pool)
     now = ctx.clock()
+    history = launches(memory, pool)
     servers = tuple(server_view(pool, i, memory, now=now) for i in instances)
     ready = [s.name for s in servers if s.state is ServerState.READY and not s.leaving]
     sources = Sources(
@@ -59,7 +61,9 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         unusable_presets=tuple((p.metadata.name, why) for p in presets if (why := cannot_sell(pool, p, now=now))),
         blocks=ctx.blocks.active(now=now),
         deleting=pool.metadata.deleting,
-        launch_failures=tuple(memory.failures),
+        launch_failures=history.failures,
+        launch_outcomes=history.outcomes,
+        gone_purchases=gone_purchases(pool, instances),
         strays=strays(ctx.leaks, ctx.store, pool),
         unaudited=unaudited(ctx.leaks, ctx.store, pool, now=now),
         demand=memory.demand.demand(memory.scrape, window=window),
@@ -96,6 +100,9 @@ def server_view(pool: GpuPool, instance: GpuInstance, memory: PoolMemory, *, now
             now=now,
         ),
         agreed_dead=status.phase == "Unhealthy" and agreed_dead(memory.scrape, name),
+        purchase=is_purchase(instance),
+        bought_for=instance.spec.reason.partition(":")[0],
+        worked_seconds=worked(memory.scrape, name),
     )
 
 
@@ -149,6 +156,7 @@ def _offer(pool: GpuPool, preset: RegionPreset, status: OfferStatus, *, now: flo
         application_id=preset.status.application_id,
         sold_out_until=closed_until(status, now=now),
         half_open=half_open(status, now=now),
+        ready_seconds=status.ready_seconds,
     )
 
 

@@ -1,6 +1,8 @@
 """One pool: observe, plan, apply, and write down what was decided."""
 
 import asyncio
+from dataclasses import replace
+from typing import Final
 
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
@@ -12,9 +14,13 @@ from controller.operator.context import Context
 from controller.operator.fence import catch_up
 from controller.operator.observe import observe
 from controller.operator.poolstatus import write_down
+from controller.operator.remembered import efficacy_of
 from controller.operator.rounds import until_next
-from controller.scaling.plan import plan
+from controller.scaling.plan import Plan, plan
 from controller.scaling.snapshot import Memory
+
+#: Under load a new server gets a task as soon as the dispatchers know of it, and the next purchase waits for that.
+FIRST_WORK_SECONDS: Final = 2.0
 
 
 async def reconcile(ctx: Context, key: str) -> float | None:
@@ -43,17 +49,19 @@ async def reconcile(ctx: Context, key: str) -> float | None:
     ctx.traffic.look(pool)
     if turned(pool):
         ctx.wake_cdn(key)
-    return _pause(pool, timely=timely)
+    return _pause(pool, decided, timely=timely)
 
 
-def _pause(pool: GpuPool, *, timely: bool) -> float:
-    """Until the pool's next round; one that is being deleted is watched more closely: people wait for it.
+def _pause(pool: GpuPool, decided: Plan, *, timely: bool) -> float:
+    """Until the pool's next round; where somebody waits it is sooner: for a deletion, or for a purchase.
 
     Rounds keep the interval whatever a decision takes, and spread the pools over it. What was too late is decided anew.
     """
     interval = float(pool.spec.scaling.interval_seconds)
     if pool.metadata.deleting or not timely:
         return min(1.0, interval)
+    if decided.verdict.reason == "LastStepIdle":
+        return min(FIRST_WORK_SECONDS, interval)
     return until_next(interval, asyncio.get_running_loop().time(), pool.metadata.uid)
 
 
@@ -69,10 +77,10 @@ async def _held(ctx: Context, pool: GpuPool) -> bool:
 
 
 def _with_persisted(memory: Memory, pool: GpuPool) -> Memory:
-    """After a restart the last destruction is still known from status, so the next one waits for its fresh window."""
-    if memory.last_drain_ended is not None or pool.status.last_drain_ended is None:
-        return memory
-    return Memory(memory.low_load_since, unix(pool.status.last_drain_ended), memory.leaving, memory.dispatchers)
+    """After a restart status still knows the last destruction and what did not help: neither is repeated at once."""
+    if memory.last_drain_ended is None:
+        memory = replace(memory, last_drain_ended=unix(pool.status.last_drain_ended))
+    return memory if memory.efficacy is not None else replace(memory, efficacy=efficacy_of(pool.status.scale_up))
 
 
 async def _release(ctx: Context, key: str) -> None:

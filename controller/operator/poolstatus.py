@@ -18,6 +18,7 @@ from controller.operator.fence import settled
 from controller.operator.leaks import leak_condition
 from controller.operator.money import bills_of, keep_books
 from controller.operator.objects import merge_conditions
+from controller.operator.remembered import efficacy_status, launches, launches_status
 from controller.operator.sampling import sample_servers
 from controller.operator.telling import worth_telling
 from controller.operator.traffic import pool_traffic
@@ -27,6 +28,7 @@ from controller.scaling.conditions import pool_conditions
 from controller.scaling.journal import IDLE_ACTIONS, Journal, remember, started
 from controller.scaling.plan import Plan
 from controller.scaling.snapshot import ServerState, Snapshot
+from controller.scaling.trials import Efficacy
 from controller.scaling.triggers import firing
 
 
@@ -43,6 +45,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
     conditions += [told for told in (cdn_condition(pool),) if told is not None]
     conditions.append(ctx.alerting.condition(pool))
+    known = launches(ctx.pool_memory(pool.metadata.uid), pool)
     await _announce(ctx, pool, conditions)
     merged = merge_conditions(pool.status.conditions, conditions, generation=pool.metadata.generation, now=now)
     facts = Facts(pool, snapshot, decided, msgspec.convert(merged, tuple[ConditionModel, ...]), spend, traffic)
@@ -55,6 +58,8 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         "lastDecision": write_over(account(snapshot, decided, now=now)),
         "journal": [write(entry) for entry in _journal(ctx, pool, snapshot, decided, spend)],
         **money,
+        "launches": write_over(launches_status(known, pool.status.launches, instances, now=now)),
+        "scaleUp": write(efficacy_status(decided.memory.efficacy or Efficacy())),
         "traffic": write(traffic),
         "alerts": [write(alert) for alert in alerts],
         "costLog": write(log_costs(ctx, pool, spend, traffic.used_gb, alerts)),

@@ -19,7 +19,7 @@ from controller.operator.objects import changed, merge_conditions
 from controller.operator.rounds import begun, share, until_next
 from controller.operator.sharing import SERVES_SECONDS
 from controller.scaling.conditions import condition
-from controller.scaling.presets import cheapest, refresh, refresh_disks
+from controller.scaling.presets import cheapest, deploy_times, refresh, refresh_disks
 from controller.scaling.prices import price_condition
 from controller.scaling.readings import daily_storage_cost, storage_this_month
 from controller.scaling.stock import settled
@@ -221,7 +221,11 @@ def _status(preset: RegionPreset, conditions: Sequence[ConditionModel], *, now: 
 
 
 def _offers(offers: tuple[OfferStatus, ...], *, ready: bool) -> dict[str, Any]:
-    return {"offers": [write(o) for o in offers], "cheapest": cheapest(offers) if ready else ""}
+    return {
+        "offers": [write(o) for o in offers],
+        "cheapest": cheapest(offers) if ready else "",
+        "deployTimes": deploy_times(offers),
+    }
 
 
 def _application(found: Application | Making | None) -> dict[str, Any]:

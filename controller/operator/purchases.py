@@ -17,8 +17,8 @@ from controller.kube.client import ConflictError
 from controller.operator.blocks import Added
 from controller.operator.context import Context
 from controller.operator.objects import changed
-from controller.scaling import stock
-from controller.scaling.presets import cheapest
+from controller.scaling import presets, stock
+from controller.scaling.presets import cheapest, deploy_times
 from controller.scaling.snapshot import Offer
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,12 @@ async def sold_out(ctx: Context, instance: GpuInstance) -> None:
     )
 
 
+async def deployed(ctx: Context, instance: GpuInstance, seconds: float) -> None:
+    """A server became Ready so long after the pool had decided to buy it: that is what a step is sized by."""
+    spec = instance.spec
+    await _on_offer(ctx, instance.metadata.namespace, spec.region, spec.bundle, lambda o: presets.deployed(o, seconds))
+
+
 async def refused(ctx: Context, instance: GpuInstance, error: CloudError) -> Added | None:
     """A purchase was refused for another reason; returns the block that follows from it, if one does."""
     spec, meta = instance.spec, instance.metadata
@@ -116,7 +122,11 @@ async def _on_offer(ctx: Context, namespace: str, region: str, bundle: str, chan
         async with ctx.preset_locks[known.metadata.key]:
             preset = ctx.store.presets.get(known.metadata.key) or known
             offers = tuple(change(o) if o.bundle == bundle else o for o in preset.status.offers)
-            fields = {"offers": [write(o) for o in offers], "cheapest": cheapest(offers)}
+            fields = {
+                "offers": [write(o) for o in offers],
+                "cheapest": cheapest(offers),
+                "deployTimes": deploy_times(offers),
+            }
             await ctx.objects.preset_status(preset, changed(preset.status, fields))
 
 

@@ -38,6 +38,12 @@ def _signals(signals: Any) -> Any:
     return [(s["name"], s.get("source", ""), s["state"] if s["state"] in _NOTED else "") for s in signals or ()]
 
 
+def _scale_up(known: Mapping[str, Any] | None) -> Any:
+    """Of whether purchases help: what is suspended, and which servers are on trial; not when they were last idle."""
+    told = known or {}
+    return told.get("suspended"), [(t["server"], t["trigger"]) for t in told.get("onTrial", ())]
+
+
 #: States of a signal that are told at once; whether load is low has a clock of its own, `lowLoadSince`.
 _NOTED: Final = ("High", "Unknown")
 #: What of a field is news, where not all of it is. A field that is not named here is written whenever it differs:
@@ -50,6 +56,7 @@ _NEWS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "traffic": _without("usedGB", "maxInstance", "maxInstanceGB", "checkedAt"),
     # Who was told what must survive a crash in the next moment; the figures of an alert need not.
     "alerts": lambda alerts: [_without("value", "message", "messageZh")(a) for a in alerts or ()],
+    "scaleUp": _scale_up,
     "conditions": lambda conditions: [_without("message")(c) for c in conditions or ()],
 }
 

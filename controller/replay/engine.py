@@ -88,6 +88,8 @@ class Replay:
         self.decisions = 0
         self.peak = 0
         self.sold_out = 0
+        #: How often a trigger was suspended, since what was bought for it stood idle.
+        self.suspensions = 0
         #: When the last task came or ended.
         self.last_task = 0.0
         #: When all was over.
@@ -213,6 +215,7 @@ class Replay:
         self.decisions += 1
         self.desk.expire(now)
         decided = plan(self._observe(now), self._memory, now=now)
+        self.suspensions += _opened(self._memory, decided.memory)
         self._memory = decided.memory
         for action in decided.actions:
             self._apply(action, now)
@@ -295,8 +298,8 @@ class Replay:
 
     def _apply(self, action: Action, now: float) -> None:
         match action:
-            case Launch(offer):
-                self._buy(offer, now)
+            case Launch(offer, reason):
+                self._buy(offer, reason, now)
             case Drain(name):
                 machine = self.fleet[name]
                 machine.drain_since = now
@@ -315,12 +318,13 @@ class Replay:
                     self.desk.interrupt(machine, now)
                 self._later(now + TERMINATE_SECONDS, machine, GONE)
 
-    def _buy(self, offer: Offer, now: float) -> None:
+    def _buy(self, offer: Offer, reason: str, now: float) -> None:
         left = self._stock.get(offer.bundle)
         if left is not None and left <= self._standing(offer.bundle):
             self._refuse(offer, now)
             return
         machine = self._bought(offer, now)
+        machine.reason = reason
         self._refusals.pop(offer.bundle, None)
         if offer.half_open:
             self._offers[offer.region, offer.bundle] = replace(offer, sold_out_until=0.0, half_open=False)
@@ -347,6 +351,12 @@ class Replay:
         self.machines.append(machine)
         self.fleet.add(machine)
         return machine
+
+
+def _opened(before: Memory, after: Memory) -> int:
+    """Suspensions that began with this decision."""
+    old = before.efficacy.suspensions if before.efficacy else ()
+    return sum(s not in old for s in after.efficacy.suspensions) if after.efficacy else 0
 
 
 def with_slots(spec: GpuPoolSpec) -> GpuPoolSpec:

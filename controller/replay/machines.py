@@ -27,6 +27,8 @@ class Machine:
     drain_since: float | None = None
     #: When billing ended; None: it has not.
     gone_at: float | None = None
+    #: Why it was bought.
+    reason: str = ""
     #: Indexes of the tasks it works on.
     running: set[int] = field(default_factory=set)
     #: Its standing among those that have a free slot, see `Desk`; None: it has none.
@@ -82,6 +84,8 @@ class Machine:
             speed=self.speed,
             draining=draining,
             drained_by_pool=draining,
+            bought_for=self.reason,
+            worked_seconds=self.busy_seconds(now),
             drained=drained(scrape, self.name, since=self.drain_since, timeout_seconds=drain_timeout, now=now),
         )
 

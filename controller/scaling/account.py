@@ -12,16 +12,31 @@ from controller.api.times import rfc3339
 from controller.scaling import budget, offers, victims
 from controller.scaling.actions import Adopt, Drain, Launch, Undrain
 from controller.scaling.clock import low_load_lasted
-from controller.scaling.grow import grow, next_try, rate_left, room, serving, sizing_of, staying, wanted
+from controller.scaling.grow import (
+    grow,
+    next_try,
+    rate_left,
+    recent_purchases,
+    room,
+    serving,
+    sizing_of,
+    staying,
+    wanted,
+)
+from controller.scaling.launches import MINUTE
 from controller.scaling.plan import Plan
-from controller.scaling.shrink import refusals, shrink, too_many_dead
+from controller.scaling.shrink import refusals, shrink, spare, too_many_dead
 from controller.scaling.snapshot import Offer, ServerState, ServerView, Snapshot
-from controller.scaling.triggers import Level, is_low_load
+from controller.scaling.trials import Efficacy
+from controller.scaling.triggers import Level, firing, is_low_load
 
 #: What would have to change before the pool grows, by the reason for which it does not.
 GROWING_NEEDS: Final = {
     "NotNeeded": "a signal above its threshold, or a higher spec.replicas.min",
     "PoolDeleted": "nothing is bought for a pool that is being deleted",
+    "LastStepIdle": "work for the servers bought last, or the signal below its threshold",
+    "NotEffective": "load that leaves no server free, the time of the next try, or a threshold that servers can meet "
+    "(scaling.up); scaling.up.onlyIfEffective: false switches this off",
     "StepInFlight": "the servers being deployed become Ready, or fail after server.startupTimeoutSeconds",
     "AtMaximum": "a higher spec.replicas.max, or none",
     "ScaleUpPaused": "spec.paused set to None or ScaleDown",
@@ -98,10 +113,11 @@ def _counts(snapshot: Snapshot, decided: Plan) -> Counts:
 
 def _terms(snapshot: Snapshot, decided: Plan, *, now: float) -> tuple[Term, ...]:
     """The figures besides signals and counts; those that bound nothing now are left out."""
-    want = wanted(snapshot, decided.triggers, now=now)
+    want = wanted(snapshot, decided.triggers, decided.memory, now=now)
     scaling = snapshot.spec.scaling
     terms = [
         *_step(snapshot, now=now),
+        *_step_down(snapshot, decided),
         Term(name="wanted", value=want.count if want else 0, unit="servers"),
         Term(name="launches left this minute", value=max(0, rate_left(snapshot, now=now)), unit="servers"),
         Term(name="failed launches in a row", value=len(snapshot.launch_failures)),
@@ -141,16 +157,28 @@ def _step(snapshot: Snapshot, *, now: float) -> list[Term]:
     ]
 
 
+def _step_down(snapshot: Snapshot, decided: Plan) -> list[Term]:
+    """What a step of `Auto` goes by when it shrinks, while load is low; a number says itself."""
+    peak = decided.memory.peak
+    if snapshot.spec.scaling.down.step != "Auto" or peak is None:
+        return []
+    ranked = victims.rank(snapshot.servers)[: max(0, len(serving(snapshot)) - snapshot.spec.replicas.min)]
+    return [
+        Term(name="most tasks at once in low load", value=peak.tasks, unit="tasks"),
+        Term(name="spare", value=spare(snapshot, decided.memory, ranked) if ranked else 0, unit="servers"),
+    ]
+
+
 def growing(snapshot: Snapshot, decided: Plan, *, now: float) -> Answer:
     """Why more servers are bought (or drains taken back), or the rule that stops it."""
     if snapshot.deleting:
         return _answer("PoolDeleted", decided.verdict.message, GROWING_NEEDS)
-    want = wanted(snapshot, decided.triggers, now=now)
+    want = wanted(snapshot, decided.triggers, decided.memory, now=now)
     if want is None:
         return _answer("NotNeeded", _enough(snapshot, decided), GROWING_NEEDS)
     actions, verdict = grow(snapshot, want, now=now)
     if not actions:
-        earliest = _growth_time(snapshot, verdict.reason, now=now)
+        earliest = _growth_time(snapshot, decided, verdict.reason, now=now)
         return _answer(verdict.reason, verdict.message, GROWING_NEEDS, earliest=earliest)
     if not any(isinstance(action, Launch | Adopt | Undrain) for action in decided.actions):
         return Answer(reason=decided.verdict.reason, message=_cut(decided.verdict.message), needs="the next decision")
@@ -164,17 +192,26 @@ def _enough(snapshot: Snapshot, decided: Plan) -> str:
     return f"{known}, and {have} servers serve or are being deployed, minimum {minimum}"
 
 
-def _growth_time(snapshot: Snapshot, reason: str, *, now: float) -> float | None:
+def _growth_time(snapshot: Snapshot, decided: Plan, reason: str, *, now: float) -> float | None:
     """When the rule `reason` may cease to stop growth; None where time alone does not decide."""
     match reason:
         case "LaunchesFailing":
             return next_try(snapshot)
+        case "NotEffective":
+            return _end_of_suspension(decided)
         case "LaunchRateLimited":
-            return min((s.created_at for s in snapshot.servers if now - s.created_at < 60.0), default=now) + 60.0
+            return min(recent_purchases(snapshot, now=now), default=now) + MINUTE
         case "NoOffer":
             return min((_sold_from(offer, snapshot, now=now) for offer in snapshot.offers), default=None)
         case _:
             return budget.ends_at(reason, snapshot, now=now)
+
+
+def _end_of_suspension(decided: Plan) -> float | None:
+    """When the first of the triggers that fire may buy again."""
+    efficacy = decided.memory.efficacy or Efficacy()
+    found = [efficacy.suspension(t.reason) for t in firing(decided.triggers)]
+    return min((s.until for s in found if s is not None), default=None)
 
 
 def _sold_from(offer: Offer, snapshot: Snapshot, *, now: float) -> float:
@@ -187,8 +224,9 @@ def shrinking(snapshot: Snapshot, decided: Plan, *, now: float) -> Answer:
     """Why a server goes, or the first rule that keeps them all, and what else stands against it."""
     if snapshot.deleting:
         return _answer("PoolDeleted", decided.verdict.message, SHRINKING_NEEDS)
-    brake = None if wanted(snapshot, decided.triggers, now=now) else too_many_dead(snapshot)
-    actions, verdict = ([], brake) if brake else shrink(snapshot, decided.memory, decided.triggers, now=now)
+    memory = decided.memory
+    brake = None if wanted(snapshot, decided.triggers, memory, now=now) else too_many_dead(snapshot, memory)
+    actions, verdict = ([], brake) if brake else shrink(snapshot, memory, decided.triggers, now=now)
     if any(isinstance(action, Drain) for action in decided.actions):
         return Answer(acts=True, reason=verdict.reason, message=_cut(verdict.message))
     if actions:

@@ -4,13 +4,16 @@ from typing import Final
 
 from controller.api.model import MESSAGE_LIMIT, ConditionModel, ConditionStatus
 from controller.api.names import Condition
+from controller.api.times import rfc3339
 from controller.scaling import budget
 from controller.scaling.available import available
-from controller.scaling.grow import nothing_on_offer, staying
+from controller.scaling.grow import next_try, nothing_on_offer, staying
+from controller.scaling.launches import RING, UNHEALTHY
 from controller.scaling.offers import buyable
 from controller.scaling.plan import Plan
 from controller.scaling.shrink import too_many_dead
 from controller.scaling.snapshot import NOT_VERIFIED, ServerState, Snapshot
+from controller.scaling.trials import Efficacy
 
 #: A refusal of the account that no purchase has tried again for so long is no longer held against it.
 UNTRIED_SECONDS: Final = 600.0
@@ -22,7 +25,8 @@ def pool_conditions(snapshot: Snapshot, plan: Plan, *, now: float) -> tuple[Cond
         _ready(snapshot, plan),
         _metrics(snapshot, plan, now=now),
         _capacity(snapshot, now=now),
-        _launches(snapshot),
+        _launches(snapshot, now=now),
+        _effective(snapshot, plan, now=now),
         _account(snapshot, now=now),
         _paused(snapshot),
         _budget(snapshot, plan),
@@ -40,7 +44,7 @@ def _ready(snapshot: Snapshot, plan: Plan) -> ConditionModel:
     minimum = snapshot.spec.replicas.min
     if snapshot.deleting:
         return condition(Condition.READY, "False", "Deleting", f"{len(snapshot.servers)} servers left")
-    brake = too_many_dead(snapshot)
+    brake = too_many_dead(snapshot, plan.memory)
     if brake:
         return condition(Condition.READY, "False", brake.reason, brake.message)
     if ready >= minimum:
@@ -81,17 +85,34 @@ def _capacity(snapshot: Snapshot, *, now: float) -> ConditionModel:
     return condition(Condition.CAPACITY_AVAILABLE, "False", "NoOffer", nothing_on_offer(snapshot, now=now))
 
 
-def _launches(snapshot: Snapshot) -> ConditionModel:
-    failures = snapshot.launch_failures
+def _launches(snapshot: Snapshot, *, now: float) -> ConditionModel:
+    """Half of the last four failed: someone should look. One alone, or a success after them, leaves it open."""
+    kind, failures, outcomes = Condition.LAUNCH_HEALTHY, snapshot.launch_failures, snapshot.launch_outcomes
+    failed = max(len(outcomes) - sum(outcomes), min(len(failures), RING))
+    if not failures and failed < UNHEALTHY:
+        return condition(kind, "True", "LaunchesSucceed", "launches become Ready")
+    of = f"{failed} of the last {max(len(outcomes), failed)} launches failed"
     if not failures:
-        return condition(
-            Condition.LAUNCH_HEALTHY,
-            "True",
-            "LaunchesSucceed",
-            "no launch has failed since the last one that became Ready",
-        )
-    message = f"the last {len(failures)} launches failed: {failures[-1][1]}"
-    return condition(Condition.LAUNCH_HEALTHY, "False", "LaunchesFailing", message)
+        return condition(kind, "Unknown", "Recovering", f"the last launch became Ready, {of}")
+    wait = max(0.0, next_try(snapshot) - now)
+    again = f"tried again in {wait:.0f} s by itself; the first server that becomes Ready ends the pause"
+    if failed < UNHEALTHY:
+        return condition(kind, "Unknown", "LaunchFailed", f"{failures[-1][1]}; {again}")
+    row = f"{len(failures)} in a row: {failures[-1][1]}"
+    return condition(kind, "False", "LaunchesFailing", f"{of}, {row}; {again}")
+
+
+def _effective(snapshot: Snapshot, plan: Plan, *, now: float) -> ConditionModel:
+    kind, efficacy = Condition.SCALE_UP_EFFECTIVE, plan.memory.efficacy or Efficacy()
+    if not snapshot.spec.scaling.up.only_if_effective:
+        return condition(kind, "True", "NotWatched", "scaling.up.onlyIfEffective is false")
+    if not efficacy.suspensions:
+        return condition(kind, "True", "NoObjection", "no signal is suspended: what is bought for them has work")
+    names = {t.reason: t.name for t in plan.triggers}
+    told = [f"{names[s.trigger]} since {rfc3339(s.since)}: {s.seen}" for s in efficacy.suspensions]
+    if any(now < s.until for s in efficacy.suspensions):
+        return condition(kind, "False", "ServersStayIdle", f"buys nothing: {'; '.join(told)}")
+    return condition(kind, "Unknown", "HalfOpen", f"may buy one server to see whether it helps now: {'; '.join(told)}")
 
 
 def _account(snapshot: Snapshot, *, now: float) -> ConditionModel:

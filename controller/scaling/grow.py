@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from controller.scaling.actions import Action, Adopt, Launch, Undrain, Verdict
 from controller.scaling.budget import allow
+from controller.scaling.launches import MINUTE
 from controller.scaling.offers import buyable, choose
 from controller.scaling.readings import nothing_being_deployed
 from controller.scaling.sizing import Sizing, auto_step
-from controller.scaling.snapshot import NOT_VERIFIED, Offer, ServerState, ServerView, Snapshot
+from controller.scaling.snapshot import NOT_VERIFIED, Memory, Offer, ServerState, ServerView, Snapshot
+from controller.scaling.trials import Efficacy
 from controller.scaling.triggers import Trigger, firing
 
 #: First pause after a failed deployment; doubles with each further one in a row.
@@ -27,6 +29,8 @@ class Wanted:
     message: str
     #: What is being deployed has been taken into account: nothing is waited for.
     counted: bool = False
+    #: Why nothing may be bought for it, though a drain may be taken back.
+    stop: Verdict | None = None
 
 
 def staying(snapshot: Snapshot) -> list[ServerView]:
@@ -49,15 +53,68 @@ def step_in_flight(snapshot: Snapshot) -> int:
     return sum(s.in_deployment and not s.leaving for s in snapshot.servers)
 
 
-def wanted(snapshot: Snapshot, triggers: tuple[Trigger, ...], *, now: float) -> Wanted | None:
+def wanted(snapshot: Snapshot, triggers: tuple[Trigger, ...], memory: Memory, *, now: float) -> Wanted | None:
     """How many servers the minimum or the triggers ask for, not yet bounded by anything."""
     have, minimum = len(staying(snapshot)), snapshot.spec.replicas.min
     if have < minimum:
         return Wanted(minimum - have, "BelowMinimum", f"{have} servers, minimum {minimum}")
     hot = firing(triggers)
-    if hot:
-        return _step(snapshot, hot[0].reason, "; ".join(t.above() for t in hot), now=now)
-    return None
+    return _asked(snapshot, hot, memory.efficacy or Efficacy(), now=now) if hot else None
+
+
+def _asked(snapshot: Snapshot, hot: tuple[Trigger, ...], efficacy: Efficacy, *, now: float) -> Wanted:
+    """What the triggers ask for that may buy; where none may, what they ask for and what stops them.
+
+    What `Auto` finds work for is counted in, and bought.
+    """
+    awake = tuple(t for t in hot if not _suspended(efficacy, t, now=now))
+    if not awake:
+        stops = [stop for t in hot if (stop := _suspended(efficacy, t, now=now))]
+        return replace(_step(snapshot, hot, now=now), stop=stops[0])
+    if (want := _step(snapshot, awake, now=now)).counted and not _half_open(efficacy, awake):
+        return want
+    live = tuple(t for t in awake if not _open_question(snapshot, efficacy, t, now=now))
+    if not live:
+        return replace(want, stop=_last_step_idle(efficacy, awake))
+    want = _step(snapshot, live, now=now)
+    return replace(want, count=1, counted=False) if _half_open(efficacy, live) else want
+
+
+def _open_question(snapshot: Snapshot, efficacy: Efficacy, trigger: Trigger, *, now: float) -> bool:
+    """Whether what was bought last for this trigger, and is idle so far, has to be used before more is bought.
+
+    Only where no server had a task for a window: within it the rules are as they are, since the work that a mean
+    remembers may come back. A trigger that was suspended is given no such credit.
+    """
+    if not efficacy.unused(trigger.reason):
+        return False
+    worked = efficacy.worked_at
+    works = worked is not None and now - worked <= snapshot.spec.scaling.window_seconds
+    return not works or efficacy.suspension(trigger.reason) is not None
+
+
+def _half_open(efficacy: Efficacy, triggers: Sequence[Trigger]) -> bool:
+    """All of these have been suspended: they get one server at a time, to see whether it helps now."""
+    return all(efficacy.suspension(t.reason) for t in triggers)
+
+
+def _suspended(efficacy: Efficacy, trigger: Trigger, *, now: float) -> Verdict | None:
+    """Why a trigger buys nothing now: what was bought for it stood idle."""
+    found = efficacy.suspension(trigger.reason)
+    if found is None or now >= found.until:
+        return None
+    ends = f"one may be bought in {found.until - now:.0f} s, or once no server is free"
+    return _hold("NotEffective", f"{trigger.above()}, but {found.seen}; {ends}")
+
+
+def _last_step_idle(efficacy: Efficacy, awake: Sequence[Trigger]) -> Verdict:
+    """What was bought last has had nothing to do yet, and no other server has: whether it helps is open."""
+    names = ", ".join(t.server for t in efficacy.unused(awake[0].reason)[:5])
+    return _hold("LastStepIdle", f"{_above(awake)}; no server has a task, and {names}, bought for it, never had one")
+
+
+def _above(hot: Sequence[Trigger]) -> str:
+    return "; ".join(t.above() for t in hot)
 
 
 def sizing_of(snapshot: Snapshot, *, now: float) -> Sizing | None:
@@ -66,13 +123,13 @@ def sizing_of(snapshot: Snapshot, *, now: float) -> Sizing | None:
     return auto_step(snapshot, offers[0], now=now) if offers else None
 
 
-def _step(snapshot: Snapshot, reason: str, above: str, *, now: float) -> Wanted:
-    """The size of the step that a trigger asks for.
+def _step(snapshot: Snapshot, hot: Sequence[Trigger], *, now: float) -> Wanted:
+    """The size of the step that triggers ask for.
 
     `Auto` buys one at least where none is in flight, as a step of one would; beyond that, and while a step is in
     flight, what will find enough to do. While demand is unknown it is a step of one.
     """
-    step = snapshot.spec.scaling.up.step
+    step, reason, above = snapshot.spec.scaling.up.step, hot[0].reason, _above(hot)
     if step != "Auto":
         return Wanted(step, reason, above)
     sizing = sizing_of(snapshot, now=now)
@@ -119,6 +176,8 @@ def _take_back(returning: Sequence[ServerView], want: Wanted, *, room: int) -> t
 
 def _held_back(snapshot: Snapshot, want: Wanted, *, now: float) -> Verdict | None:
     """Why nothing is bought although more is wanted."""
+    if want.stop:
+        return want.stop
     deploying = step_in_flight(snapshot)
     if want.reason != "BelowMinimum" and not want.counted and not nothing_being_deployed(deploying):
         return _hold("StepInFlight", f"{want.message}; waiting for {deploying} servers that are being deployed")
@@ -200,10 +259,15 @@ def room(snapshot: Snapshot) -> int:
     return 10**9 if maximum is None else maximum - len(staying(snapshot))
 
 
+def recent_purchases(snapshot: Snapshot, *, now: float) -> list[float]:
+    """Unix seconds of the purchases of the last minute. Sold out or taken over is not bought; gone is."""
+    bought = [s.created_at for s in snapshot.servers if s.purchase]
+    return [at for at in (*bought, *snapshot.gone_purchases) if now - at < MINUTE]
+
+
 def rate_left(snapshot: Snapshot, *, now: float) -> int:
     """Purchases that `maxLaunchesPerMinute` still allows in this minute."""
-    recent = sum(now - s.created_at < 60.0 for s in snapshot.servers)
-    return snapshot.spec.scaling.up.max_launches_per_minute - recent
+    return snapshot.spec.scaling.up.max_launches_per_minute - len(recent_purchases(snapshot, now=now))
 
 
 def nothing_on_offer(snapshot: Snapshot, *, now: float) -> str:

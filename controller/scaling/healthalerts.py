@@ -4,7 +4,7 @@ Most wait for a while before they fire: a condition that is False for one decisi
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from controller.api.model import ConditionModel
@@ -12,7 +12,7 @@ from controller.api.names import Condition
 from controller.api.times import unix
 from controller.scaling.alerts import Alert, AlertLevel
 from controller.scaling.shrink import REPLACEABLE_SHARE, agreed_dead, too_many_dead
-from controller.scaling.snapshot import ServerState, Snapshot
+from controller.scaling.snapshot import Memory, ServerState, Snapshot
 
 #: Seconds for which a condition has to be False before people hear of it.
 PATIENCE: Final = {
@@ -53,6 +53,8 @@ class Health:
     #: A trigger asks for more servers.
     wants_more: bool
     now: float
+    #: What the decision has left for the next.
+    memory: Memory = field(default_factory=Memory)
 
     def lasting(self, kind: str) -> tuple[ConditionModel, float] | None:
         """The condition and the seconds since it became False, once that is long enough."""
@@ -75,7 +77,7 @@ def health_alerts(health: Health) -> list[Alert]:
         _not_ready(health),
         _notifications(health),
         _launches(health.snapshot),
-        _dead(health.snapshot),
+        _dead(health.snapshot, health.memory),
     )
     return [alert for alert in found if alert is not None]
 
@@ -156,8 +158,8 @@ def _launches(snapshot: Snapshot) -> Alert | None:
     return Alert("LaunchesFailing", level, float(count), float(LAUNCHES_WARNING), "launches", message, zh)
 
 
-def _dead(snapshot: Snapshot) -> Alert | None:
-    if (brake := too_many_dead(snapshot)) is None:
+def _dead(snapshot: Snapshot, memory: Memory) -> Alert | None:
+    if (brake := too_many_dead(snapshot, memory)) is None:
         return None
     dead = len(agreed_dead(snapshot))
     served = sum(s.state in (ServerState.READY, ServerState.UNHEALTHY) for s in snapshot.servers)

@@ -1,6 +1,6 @@
 """One decision: a pure function from what is seen to what is done, with its reasons."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.scaling.actions import Action, Adopt, Destroy, Launch, Undrain, Verdict
 from controller.scaling.clock import advance
@@ -40,7 +40,7 @@ def plan(snapshot: Snapshot, memory: Memory, *, now: float) -> Plan:
         actions, verdict = _let_go(snapshot)
     else:
         actions, verdict = _decide(snapshot, memory, triggers, now=now)
-    return Plan(tuple(actions), verdict, triggers, memory, _desired(snapshot, actions))
+    return Plan(tuple(actions), verdict, triggers, _remembering(memory, actions, now=now), _desired(snapshot, actions))
 
 
 def _let_go(snapshot: Snapshot) -> tuple[list[Action], Verdict]:
@@ -54,13 +54,13 @@ def _let_go(snapshot: Snapshot) -> tuple[list[Action], Verdict]:
 def _decide(
     snapshot: Snapshot, memory: Memory, triggers: tuple[Trigger, ...], *, now: float
 ) -> tuple[list[Action], Verdict]:
-    dead, replacing = replace_dead(snapshot)
+    dead, replacing = replace_dead(snapshot, memory)
     if dead and replacing:
         return dead, replacing
     revoked, revocation = revoke_drains(snapshot)
     if revocation:
         return revoked + finish_drains(snapshot, spare=_names(revoked)), revocation
-    want = wanted(snapshot, triggers, now=now)
+    want = wanted(snapshot, triggers, memory, now=now)
     if want:
         actions, verdict = grow(snapshot, want, now=now)
         taking_back = any(isinstance(action, Undrain) for action in actions)
@@ -70,6 +70,13 @@ def _decide(
         return finish_drains(snapshot), replacing
     actions, verdict = shrink(snapshot, memory, triggers, now=now)
     return finish_drains(snapshot) + actions, verdict
+
+
+def _remembering(memory: Memory, actions: list[Action], *, now: float) -> Memory:
+    """The memory with the dead that are destroyed now."""
+    known = {name for name, _ in memory.replaced}
+    dead = [a.server for a in actions if isinstance(a, Destroy) and a.reason == "Dead" and a.server not in known]
+    return replace(memory, replaced=(*memory.replaced, *((name, now) for name in dead))) if dead else memory
 
 
 def _server(action: Action) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from msgspec.structs import replace
 
@@ -10,6 +11,7 @@ from controller.api.regionpreset import DiskStatus, OfferStatus
 from controller.api.server import SystemDisk
 from controller.api.times import rfc3339
 from controller.scaling.prices import named
+from controller.scaling.sizing import DEPLOYMENTS
 from controller.scaling.stock import settled, sold_out
 
 
@@ -86,6 +88,22 @@ def price_with(offer: OfferStatus, disk: SystemDisk | None, disks: Iterable[Disk
     wanted = disk_of(disk)
     own = next((d.price_per_hour for d in disks if (d.type, d.size_gib) == wanted), None)
     return offer.price_per_hour if own is None else offer.price_per_hour - offer.disk_per_hour + own
+
+
+def deployed(offer: OfferStatus, seconds: float) -> OfferStatus:
+    """The offer after a server of it became Ready so long after its purchase.
+
+    The median of the last few: one deployment that hung until just before its time-out says little about the next.
+    """
+    samples = (*offer.ready_samples, round(seconds, 1))[-DEPLOYMENTS:]
+    median_seconds = round(median(samples), 1)
+    return replace(offer, ready_samples=samples, ready_seconds=median_seconds, ready_count=offer.ready_count + 1)
+
+
+def deploy_times(offers: Sequence[OfferStatus]) -> str:
+    """How long servers take to become Ready, as people read it."""
+    known = [o for o in offers if o.ready_seconds is not None]
+    return ", ".join(f"{o.bundle} {o.ready_seconds:.0f} s" for o in known)
 
 
 def cheapest(offers: Sequence[OfferStatus]) -> str:

@@ -87,6 +87,11 @@ def tasks(scrape: Scrape, server: str) -> float:
     return sum(r.servers[server].tasks for r in scrape.replicas if server in r.servers)
 
 
+def worked(scrape: Scrape, server: str) -> float:
+    """Seconds that a server's slots were ever taken, all replicas together, as far as they count them."""
+    return sum(r.servers[server].busy_seconds or 0.0 for r in scrape.replicas if server in r.servers)
+
+
 def drained(scrape: Scrape, server: str, *, since: float | None, timeout_seconds: float, now: float) -> bool:
     """Every replica reports the server draining (or does not know it) with nothing in flight, or time is over.
 

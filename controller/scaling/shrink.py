@@ -1,6 +1,6 @@
 """Whether, why and what to destroy."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import takewhile
 from typing import Final
 
@@ -9,7 +9,7 @@ from controller.scaling.actions import Action, Destroy, Drain, Undrain, Verdict
 from controller.scaling.clock import low_load_lasted
 from controller.scaling.grow import returnable, serving
 from controller.scaling.readings import nothing_being_deployed
-from controller.scaling.snapshot import Memory, ServerState, ServerView, Snapshot
+from controller.scaling.snapshot import Memory, Peak, ServerState, ServerView, Snapshot
 from controller.scaling.triggers import Trigger, blocking_scale_down
 
 #: One dead server is always replaced; beyond it, at most this share of the servers in service at once.
@@ -85,7 +85,8 @@ def shrink(
     if hold:
         return [], hold
     surplus = len(serving(snapshot)) - snapshot.spec.replicas.min
-    ranked = victims.rank(snapshot.servers)[: min(down.step, surplus)]
+    step = surplus if down.step == "Auto" else min(down.step, surplus)
+    ranked = victims.rank(snapshot.servers)[:step]
     if not ranked:
         return [], _hold("NoVictim", "every Ready server is protected by the annotation haipool.io/protect")
     chosen = list(takewhile(lambda victim: not victims.too_young(victim, down, now=now), ranked))
@@ -93,11 +94,20 @@ def shrink(
         age = now - (ranked[0].ready_at or now)
         ran = f"the dearest server {ranked[0].name} has run for {age:.0f} s"
         return [], _hold("VictimTooYoung", f"{ran}, needs more than {down.min_lifetime_seconds} s")
+    if down.step == "Auto":
+        chosen = chosen[: spare(snapshot, memory, chosen)]
     while down.safety_check and (unsafe := _unsafe(chosen, snapshot)):
         chosen.pop()
         if not chosen:
             return [], _hold("UnsafeToShrink", unsafe)
     return _drain(chosen, memory, now=now)
+
+
+def spare(snapshot: Snapshot, memory: Memory, ranked: Sequence[ServerView]) -> int:
+    """How many of these, first victim first, a step of `Auto` lets go: one at least, as a step of one would."""
+    peak, scaling = memory.peak or Peak(), snapshot.spec.scaling
+    fit = (n for n in range(len(ranked), 1, -1) if victims.keeps_calm(ranked[:n], snapshot.servers, peak, scaling))
+    return next(fit, 1)
 
 
 def _unsafe(chosen: list[ServerView], snapshot: Snapshot) -> str:
@@ -116,27 +126,30 @@ def agreed_dead(snapshot: Snapshot) -> list[ServerView]:
     return [s for s in snapshot.servers if s.agreed_dead and s.state is ServerState.UNHEALTHY]
 
 
-def too_many_dead(snapshot: Snapshot) -> Verdict | None:
+def too_many_dead(snapshot: Snapshot, memory: Memory) -> Verdict | None:
     """The brake on replacing: more than a fifth of the servers in service is dead at once.
 
-    Those still being deployed or already being destroyed are no evidence that the rest is well, and do not count.
+    Those still being deployed or already being destroyed are no evidence that the rest is well, and do not count; but
+    the dead that were destroyed moments ago do, or a pool whose servers are found dead one by one would lose them all.
     """
-    dead = len(agreed_dead(snapshot))
-    in_service = sum(s.state in (ServerState.READY, ServerState.UNHEALTHY) for s in snapshot.servers)
+    lately = {name for name, _ in memory.replaced}
+    dead = lately | {s.name for s in agreed_dead(snapshot)}
+    serve = {s.name for s in snapshot.servers if s.state in (ServerState.READY, ServerState.UNHEALTHY)}
+    in_service = len(serve | lately)
     limit = max(1, int(in_service * REPLACEABLE_SHARE))
-    if dead <= limit:
+    if len(dead) <= limit or not dead - lately:
         return None
-    many = f"{dead} of {in_service} servers are dead"
+    many = f"{len(dead)} of {in_service} servers are dead"
     return _hold("TooManyDead", f"{many}, at most {limit} are replaced at once; look for a common cause")
 
 
-def replace_dead(snapshot: Snapshot) -> tuple[list[Action], Verdict | None]:
+def replace_dead(snapshot: Snapshot, memory: Memory) -> tuple[list[Action], Verdict | None]:
     """Destroy servers that all observers agree are dead, unless too many died at once.
 
     What replaces them follows from the minimum and the triggers, as for any missing server: under low load a dead
     server that nobody misses is not bought again. `paused: All` leaves them where they are.
     """
-    brake = too_many_dead(snapshot)
+    brake = too_many_dead(snapshot, memory)
     if brake:
         return [], brake
     dead = agreed_dead(snapshot)

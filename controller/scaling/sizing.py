@@ -14,7 +14,7 @@ from controller.scaling.snapshot import Demand, Offer, ServerState, ServerView, 
 
 #: Time from purchase to Ready where none has been seen yet.
 DEPLOY_SECONDS: Final = 180.0
-#: Deployments that count, newest first.
+#: Deployments that count, the newest.
 DEPLOYMENTS: Final = 5
 #: A server is worth buying for work that fills this share of its minimum lifetime.
 WORTH_SHARE: Final = 0.5
@@ -23,7 +23,12 @@ AHEAD_SHARE: Final = 0.25
 
 
 def deploy_seconds(servers: tuple[ServerView, ...], offer: Offer) -> float:
-    """Time from purchase to Ready: the median of the last deployments of this offer, of its bundle, or of any."""
+    """Time from purchase to Ready: what the preset has learned of this offer.
+
+    Else what the servers that exist say: the median of the last ones of this offer, of its bundle, or of any.
+    """
+    if offer.ready_seconds is not None:
+        return offer.ready_seconds
     ready = sorted((s for s in servers if s.ready_at is not None), key=lambda s: s.created_at, reverse=True)
     same_bundle = [s for s in ready if s.bundle == offer.bundle]
     same_offer = [s for s in same_bundle if s.region == offer.region]

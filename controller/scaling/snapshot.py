@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from controller.api.gpupool import GpuPoolSpec
+from controller.scaling.trials import Efficacy
 
 #: Why a preset that was just applied cannot sell: a matter of seconds, nothing to act on.
 NOT_VERIFIED: Final = "not verified yet"
@@ -98,6 +99,12 @@ class ServerView:
     drained: bool = False
     #: The operator's probe and every reporting dispatcher find it dead.
     agreed_dead: bool = False
+    #: It was, or is being, bought: neither refused nor taken over.
+    purchase: bool = True
+    #: Why it was bought: the reason of a trigger, or another one.
+    bought_for: str = ""
+    #: Seconds that its slots were ever taken, as far as the dispatchers count them; 0 where none does.
+    worked_seconds: float = 0.0
 
     @property
     def in_deployment(self) -> bool:
@@ -131,6 +138,8 @@ class Offer:
     sold_out_until: float = 0.0
     #: It was sold out when last tried, so one purchase at a time may try it.
     half_open: bool = False
+    #: Seconds from purchase to Ready, learned from its last deployments; None: none was seen yet.
+    ready_seconds: float | None = None
 
     def in_stock(self, now: float) -> bool:
         """Whether a purchase may be tried; once a back-off ends, the next purchase finds out."""
@@ -189,6 +198,10 @@ class Snapshot:
     deleting: bool = False
     #: Failed deployments in a row, newest last: (Unix seconds, what happened).
     launch_failures: tuple[tuple[float, str], ...] = ()
+    #: Whether the last launches became Ready, oldest first.
+    launch_outcomes: tuple[bool, ...] = ()
+    #: Unix seconds of the purchases of the last minute whose servers are gone.
+    gone_purchases: tuple[float, ...] = ()
     #: Instances without an owner that the pool takes over before it buys.
     strays: tuple[Stray, ...] = ()
     #: Why nothing may be bought before the cloud has been looked through; empty: it has been.
@@ -198,6 +211,16 @@ class Snapshot:
     spent: Spent = Spent()
     #: Unix seconds since which signals have been unknown, as the last decision saw it, by the trigger's name.
     unknown_since: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The busiest moment of a time of low load: each figure the highest that was seen."""
+
+    #: Tasks in flight.
+    tasks: float = 0.0
+    #: CPU in percent x capacity of the servers it is the mean of.
+    cpu: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +234,9 @@ class Memory:
     #: Names of the servers that were leaving at the last decision.
     leaving: frozenset[str] = field(default_factory=frozenset)
     dispatchers: frozenset[float] = field(default_factory=frozenset)
+    #: Dead servers that were destroyed a short while ago: (name, Unix seconds).
+    replaced: tuple[tuple[str, float], ...] = ()
+    #: The busiest moment since `low_load_since`.
+    peak: Peak | None = None
+    #: Whether purchases helped; this, too, is kept in the pool's status. None: not read from there yet.
+    efficacy: Efficacy | None = None

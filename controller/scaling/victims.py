@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from controller.api.scaling import Down, Up
+from controller.api.scaling import Down, Scaling, Up
 from controller.scaling.readings import has_outlived
-from controller.scaling.snapshot import ServerState, ServerView, Signals
+from controller.scaling.snapshot import Peak, ServerState, ServerView, Signals
 
 
 def rank(servers: Iterable[ServerView]) -> list[ServerView]:
@@ -47,3 +47,16 @@ def unsafe_to_remove(victims: Sequence[ServerView], servers: Iterable[ServerView
     if cpu > up.cpu_percent:
         return f"CPU would rise from {signals.cpu.value:.3g} % to {cpu:.3g} % > {up.cpu_percent:g} %"
     return ""
+
+
+def keeps_calm(victims: Sequence[ServerView], servers: Iterable[ServerView], peak: Peak, scaling: Scaling) -> bool:
+    """Whether the busiest moment of the low load, spread over the rest, lies midway between the CPU thresholds at most.
+
+    A step of many cannot be taken back cheaply, so one quiet moment is no ground for it; and a rest that is loaded
+    close to the threshold for growing would buy back what was destroyed. Busy slots count as CPU: they stand in for it.
+    """
+    gone = {victim.name for victim in victims}
+    rest = [s for s in servers if s.state is ServerState.READY and not s.leaving and s.name not in gone]
+    calm = (scaling.up.cpu_percent + scaling.down.cpu_percent) / 2.0
+    slots, capacity = sum(s.slots for s in rest), sum(s.capacity for s in rest)
+    return 100.0 * peak.tasks <= calm * slots and peak.cpu <= calm * capacity

@@ -92,8 +92,9 @@ def test_defaults_come_in_beside_what_is_given(apply: Apply, stored: Callable[[s
 
 @pytest.mark.parametrize("step", [1, 100, "Auto"])
 def test_a_step_is_a_number_or_auto(step: int | str, apply: Apply, stored: Callable[[str], Object]) -> None:
-    assert apply(_object("GpuPool", {"scaling": {"up": {"step": step}}})) == ""
-    assert read(GpuPool, stored("gpupool/demo")).spec.scaling.up.step == step
+    assert apply(_object("GpuPool", {"scaling": {"up": {"step": step}, "down": {"step": step}}})) == ""
+    scaling = read(GpuPool, stored("gpupool/demo")).spec.scaling
+    assert (scaling.up.step, scaling.down.step) == (step, step)
 
 
 def test_a_preset_and_an_instance_are_read_back_as_models(apply: Apply, stored: Callable[[str], Object]) -> None:
@@ -116,6 +117,7 @@ POOL_FAULTS = {
     "CPU above 100": ({"scaling": {"up": {"cpuPercent": 101}}}, "spec.scaling.up.cpuPercent", "less than or equal to"),
     "no step": ({"scaling": {"up": {"step": 0}}}, "spec.scaling.up.step", "greater than or equal to 1"),
     "a leap": ({"scaling": {"up": {"step": 101}}}, "spec.scaling.up.step", "less than or equal to 100"),
+    "no step down": ({"scaling": {"down": {"step": 0}}}, "spec.scaling.down.step", "greater than or equal to 1"),
     "half a step": ({"scaling": {"up": {"step": 1.5}}}, "spec.scaling.up.step", ""),
     "unknown step": ({"scaling": {"up": {"step": "auto"}}}, "spec.scaling.up.step", "should match '^(Auto)$'"),
     "traffic levels": ({"traffic": {"thresholdsGB": {"warning": 450}}}, "spec.traffic.thresholdsGB", "must be ordered"),
@@ -338,7 +340,10 @@ def test_two_conditions_of_one_type_are_refused(cluster: Any, namespace: str, ap
 
 COLUMNS = {
     "gp": ("NAME DESIRED READY DEPLOYING CNY/H TRIGGER AGE", "TRAFFIC SPEND TODAY MESSAGE"),
-    "rp": ("NAME REGION PRIORITY READY APPLICATION STATE CHEAPEST CNY/DAY AGE", "CHECKED BLOCKED MESSAGE"),
+    "rp": (
+        "NAME REGION PRIORITY READY APPLICATION STATE CHEAPEST CNY/DAY AGE",
+        "CHECKED BLOCKED DEPLOYS IN MESSAGE",
+    ),
     "gi": ("NAME POOL REGION BUNDLE CNY/H PHASE INSTANCE AGE", "ADDRESS REASON MESSAGE"),
 }
 

@@ -36,27 +36,33 @@ def tasks_of(curve: Curve, seed: int) -> list[tuple[float, str, float]]:
     return tasks or [(0.0, "u", 1.0)]
 
 
-def run(curve: Curve, seed: int, step: int | str, **down: float) -> Replay:
-    spec: dict[str, Any] = {"scaling": {"up": {"step": step}, "down": down}}
+def run(curve: Curve, seed: int, step: int | str, down: int | str = 1) -> Replay:
+    spec: dict[str, Any] = {"scaling": {"up": {"step": step}, "down": {"step": down}}}
     return run_replay(tasks_of(curve, seed), spec, offers=(CHEAP,))
 
 
-@pytest.mark.parametrize("step", [1, "Auto"])
+#: Steps up and down.
+STEPS = [(1, 1), ("Auto", 1), (1, "Auto"), ("Auto", "Auto")]
+
+
+@pytest.mark.parametrize(("step", "down"), STEPS)
 @given(curve=curves, seed=st.integers(0, 2**32))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_pool_turns_around_at_most_twice_per_stabilization_and_deployment(
-    step: int | str, curve: Curve, seed: int
+    step: int | str, down: int | str, curve: Curve, seed: int
 ) -> None:
     """Down needs 300 s of low load since the last purchase came; up and down is two turns."""
-    replay = run(curve, seed, step)
+    replay = run(curve, seed, step, down)
     assert outcome(replay).direction_changes <= 2 * (replay.end / (300.0 + 180.0)) + 1
 
 
-@pytest.mark.parametrize("step", [1, "Auto"])
+@pytest.mark.parametrize(("step", "down"), STEPS)
 @given(curve=curves, seed=st.integers(0, 2**32))
-@settings(max_examples=12, deadline=None)
-def test_nothing_that_was_bought_is_destroyed_before_its_hour(step: int | str, curve: Curve, seed: int) -> None:
-    replay = run(curve, seed, step)
+@settings(max_examples=8, deadline=None)
+def test_nothing_that_was_bought_is_destroyed_before_its_hour(
+    step: int | str, down: int | str, curve: Curve, seed: int
+) -> None:
+    replay = run(curve, seed, step, down)
     bought = [m for m in replay.machines if m.bought_at >= 0]
     assert all(
         m.drain_since - m.ready_at > 3600 for m in bought if m.drain_since is not None and m.ready_at is not None
@@ -70,3 +76,29 @@ def test_under_steady_load_auto_turns_around_no_more_often_than_steps_of_one(bus
     steady = [(600.0, busy)]
     one, auto = (outcome(run(steady, 3, step)).direction_changes for step in (1, "Auto"))
     assert auto <= one + 2
+
+
+@pytest.mark.parametrize("busy", [0.3, 2.0, 9.0])
+def test_after_a_peak_a_step_of_auto_leaves_what_the_steady_load_needs(busy: float) -> None:
+    """It goes down in few steps, and buys nothing back beyond what a step of one buys under the same load."""
+    after = [(20.0, 12.0), (400.0, busy)]
+    one, auto = (outcome(run(after, 5, 1, down)) for down in (1, "Auto"))
+    assert auto.cost_cny <= one.cost_cny
+    assert auto.direction_changes <= one.direction_changes + 2
+
+
+@pytest.mark.parametrize(("step", "down"), STEPS)
+@given(curve=curves, seed=st.integers(0, 2**32))
+@settings(max_examples=8, deadline=None)
+def test_under_real_load_no_signal_is_ever_suspended(step: int | str, down: int | str, curve: Curve, seed: int) -> None:
+    assert run(curve, seed, step, down).suspensions == 0
+
+
+@pytest.mark.parametrize(("effective", "most"), [(True, 50), (False, 10_000)])
+def test_a_reading_that_servers_cannot_shorten_is_suspended(effective: bool, most: int) -> None:
+    """With responseTime Total, tasks of 30 s are above 3 s whatever the pool does. Ten hours, one in ten minutes."""
+    up = {"onlyIfEffective": effective}
+    replay = run_replay(tasks_of([(600.0, 2.0)], 1), {"scaling": {"responseTime": "Total", "up": up}}, offers=(CHEAP,))
+    assert (replay.suspensions > 0) is effective
+    assert outcome(replay).peak_servers <= most
+    assert effective or outcome(replay).peak_servers > 150

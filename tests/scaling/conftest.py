@@ -17,6 +17,7 @@ from controller.scaling.snapshot import (
     Memory,
     Missing,
     Offer,
+    Peak,
     ServerState,
     ServerView,
     Signal,
@@ -85,6 +86,8 @@ def run_plan(
     drain_ended_ago: float | None = None,
     leaving: Sequence[str] = (),
     dispatchers: frozenset[float] = DISPATCHERS,
+    peak: Peak | None = None,
+    replaced: Sequence[str] = (),
     **given: Any,
 ) -> Plan:
     """The decision at NOW of a pool whose load has been low for `low_for` seconds (None: it was not low)."""
@@ -93,6 +96,8 @@ def run_plan(
         last_drain_ended=None if drain_ended_ago is None else NOW - drain_ended_ago,
         leaving=frozenset(leaving),
         dispatchers=dispatchers,
+        peak=peak,
+        replaced=tuple((name, NOW - 60.0) for name in replaced),
     )
     return plan(build_snapshot(**given), memory, now=NOW)
 

@@ -7,6 +7,7 @@ import pytest
 
 from controller.api.model import ConditionModel
 from controller.scaling.conditions import condition, pool_conditions
+from controller.scaling.launches import Launches
 from controller.scaling.plan import plan
 from controller.scaling.snapshot import NOT_VERIFIED, Memory, Missing, ServerState, Snapshot
 
@@ -35,6 +36,14 @@ def conditions(make_snapshot: MakeSnapshot, now: float) -> Callable[..., dict[st
 
 def row(name: str, kind: str, expected: str, **given: Any) -> Any:
     return pytest.param(kind, expected, given, id=f"{kind}: {name}")
+
+
+def launched(how: str) -> dict[str, Any]:
+    """A row of launches that became Ready or failed, oldest first."""
+    known = Launches()
+    for outcome in how:
+        known = known.succeeded() if outcome == "R" else known.failed(0.0, "no answer")
+    return {"launch_failures": known.failures, "launch_outcomes": known.outcomes}
 
 
 ROWS = [
@@ -78,7 +87,22 @@ ROWS = [
     row("one preset is new", "CapacityAvailable", "True/OffersInStock", unusable_presets=NEW_PRESET),
     row("nothing is on offer", "CapacityAvailable", "False/NoOffer", offers=[]),
     row("the last launch went well", "LaunchHealthy", "True/LaunchesSucceed"),
-    row("launches fail", "LaunchHealthy", "False/LaunchesFailing", launch_failures=((0.0, "no answer"),)),
+    *(
+        row(f"launches went {how}", "LaunchHealthy", expected, **launched(how))
+        for how, expected in (
+            ("R", "True/LaunchesSucceed"),
+            ("F", "Unknown/LaunchFailed"),
+            ("FF", "False/LaunchesFailing"),
+            ("FFR", "Unknown/Recovering"),
+            ("FFRR", "Unknown/Recovering"),
+            ("FFRRR", "True/LaunchesSucceed"),
+            ("FRF", "False/LaunchesFailing"),
+            ("FRFR", "Unknown/Recovering"),
+            ("RRRF", "Unknown/LaunchFailed"),
+            ("FRRRF", "Unknown/LaunchFailed"),
+            ("FFFFFFFF", "False/LaunchesFailing"),
+        )
+    ),
     row("the cloud does not object", "AccountHealthy", "True/NoObjection"),
     row(
         "arrears",
@@ -116,6 +140,17 @@ def test_conditions(
 def test_a_blocked_region_is_named(conditions: Callable[..., dict[str, ConditionModel]]) -> None:
     block = {"reason": "QuotaExceeded", "message": "raise the quota", "until": 9e9, "region": "ap-nanjing"}
     assert conditions(blocks=[block])["AccountHealthy"].message == "ap-nanjing: raise the quota"
+
+
+def test_failing_launches_say_what_when_and_that_nobody_has_to_act(
+    conditions: Callable[..., dict[str, ConditionModel]], now: float
+) -> None:
+    known = Launches().failed(now - 90.0, "p-1: no answer").failed(now - 10.0, "p-2: no answer")
+    found = conditions(launch_failures=known.failures, launch_outcomes=known.outcomes)["LaunchHealthy"]
+    assert found.message == (
+        "2 of the last 2 launches failed, 2 in a row: p-2: no answer; "
+        "tried again in 30 s by itself; the first server that becomes Ready ends the pause"
+    )
 
 
 def test_a_pause_below_the_minimum_says_so(conditions: Callable[..., dict[str, ConditionModel]]) -> None:

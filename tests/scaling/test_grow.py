@@ -285,6 +285,30 @@ def test_purchases_per_minute_are_limited(
     assert len(done) == bought
 
 
+@pytest.mark.parametrize(
+    ("recent", "gone", "left"),
+    [
+        ([], [], 3),
+        ([{"created_at": 1.0}], [], 2),
+        ([{"created_at": 60.0}], [], 3),
+        ([{"created_at": 1.0, "purchase": False}], [], 3),
+        ([{"created_at": 1.0}], [59.0, 60.0, 2.0], 0),
+        ([], [1.0] * 5, 0),
+    ],
+    ids=["none", "one", "a minute ago", "refused or taken over", "some are gone already", "all are gone"],
+)
+def test_the_rate_counts_what_was_bought_within_a_minute(
+    decide: Decide, now: float, recent: list[dict[str, Any]], gone: list[float], left: int
+) -> None:
+    servers = [{**s, "name": f"r{n}", "created_at": now - s["created_at"]} for n, s in enumerate(recent)]
+    decided = decide(
+        servers=servers,
+        gone_purchases=tuple(now - ago for ago in gone),
+        spec={"replicas": {"min": 9}, "scaling": {"up": {"maxLaunchesPerMinute": 3}}},
+    )
+    assert len(decided.actions) == left
+
+
 def test_a_used_up_rate_holds_and_names_the_field(decide: Decide, words: Words, now: float) -> None:
     recent = [{"name": f"r{n}", "created_at": now - 1.0} for n in range(3)]
     spec = {"replicas": {"min": 9}, "scaling": {"up": {"maxLaunchesPerMinute": 3}}}

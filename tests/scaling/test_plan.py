@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from controller.scaling.plan import Plan
-from controller.scaling.snapshot import ServerState
+from controller.scaling.plan import Plan, plan
+from controller.scaling.snapshot import Memory, ServerState
 
 Decide = Callable[..., Plan]
 Words = Callable[[Plan], tuple[str, list[str]]]
@@ -84,6 +84,27 @@ ROWS = [
             *pool(alive=6, dead=2),
             *({"name": f"t{n}", **DEAD, "state": ServerState.TERMINATING} for n in range(2)),
         ],
+    ),
+    row(
+        "the dead that were destroyed moments ago count, so that a pool cannot die one by one either",
+        "Hold/TooManyDead",
+        [],
+        servers=[*pool(alive=8, dead=1), {"name": "t", **DEAD, "state": ServerState.TERMINATING}],
+        replaced=["t", "gone"],
+    ),
+    row(
+        "a fifth of all that were in service just now",
+        "Replace/Dead",
+        ["Destroy d0"],
+        servers=pool(alive=8, dead=1),
+        replaced=["gone"],
+    ),
+    row(
+        "once they are replaced the pool is well",
+        "Hold/AtMinimum",
+        [],
+        servers=pool(alive=1, dead=0),
+        replaced=["x", "y"],
     ),
     row(
         "the brake keeps the living from being scaled down",
@@ -172,3 +193,15 @@ def test_every_action_carries_a_reason_and_a_message(decide: Decide) -> None:
             assert action.reason[0].isupper()
             assert action.reason.isalnum()
             assert action.message
+
+
+def test_a_pool_whose_servers_are_found_dead_one_by_one_loses_a_fifth_and_then_keeps_the_rest(
+    make_snapshot: Callable[..., Any], now: float
+) -> None:
+    memory, destroyed = Memory(), 0
+    for dead in range(1, 11):
+        servers = [{"name": f"s{n}", **(DEAD if n < dead else {})} for n in range(destroyed, 10)]
+        decided = plan(make_snapshot(servers=servers, spec={"paused": "ScaleUp"}), memory, now=now + 10.0 * dead)
+        memory, destroyed = decided.memory, destroyed + len(decided.actions)
+    assert destroyed == 2
+    assert decided.verdict.reason == "TooManyDead"

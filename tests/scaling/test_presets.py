@@ -7,7 +7,16 @@ import pytest
 from controller.api.regionpreset import DiskStatus, OfferStatus
 from controller.api.server import SystemDisk
 from controller.api.times import rfc3339
-from controller.scaling.presets import Quote, cheapest, price_with, refresh, refresh_disks
+from controller.scaling import stock
+from controller.scaling.presets import (
+    Quote,
+    cheapest,
+    deploy_times,
+    deployed,
+    price_with,
+    refresh,
+    refresh_disks,
+)
 
 NOW = 1_768_449_600.0
 EARLIER = rfc3339(NOW - 600.0)
@@ -110,3 +119,29 @@ def test_disks_are_those_that_pools_ask_for_and_keep_their_last_price() -> None:
         ("", 900, None, rfc3339(NOW)),
         ("CLOUD_HSSD", 100, 0.2, rfc3339(NOW)),
     ]
+
+
+def test_the_time_to_deploy_is_the_median_of_the_last_five() -> None:
+    known, medians = OfferStatus(bundle="XL"), []
+    for seconds in (180.0, 200.0, 900.0, 190.0, 170.0, 160.0, 150.04):
+        known = deployed(known, seconds)
+        medians.append(known.ready_seconds)
+    assert medians == [180.0, 190.0, 200.0, 195.0, 190.0, 190.0, 170.0]
+    assert (known.ready_samples, known.ready_count) == ((900.0, 190.0, 170.0, 160.0, 150.0), 7)
+
+
+def test_prices_and_stock_leave_it_as_it_is() -> None:
+    learned = deployed(OfferStatus(bundle="XL", price_per_hour=1.0), 180.0)
+    for other in (
+        refresh([learned], {"XL": Quote(2.0)}, now=NOW, jitter=0.0)[0],
+        stock.sold_out(learned, by="p-1", now=NOW, jitter=0.0),
+        stock.bought(learned, by="p-1", now=NOW),
+        stock.settled(learned, now=NOW),
+    ):
+        assert (other.ready_seconds, other.ready_count) == (180.0, 1)
+
+
+def test_people_read_it_by_bundle() -> None:
+    quick, slow, never = OfferStatus(bundle="XL"), OfferStatus(bundle="4XL"), OfferStatus(bundle="3XL")
+    offers = [deployed(quick, 61.0), never, deployed(slow, 179.6)]
+    assert deploy_times(offers) == "XL 61 s, 4XL 180 s"

@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+from controller.scaling.account import account
+from controller.scaling.actions import Drain
+from controller.scaling.clock import advance
 from controller.scaling.plan import Plan
-from controller.scaling.snapshot import ServerState, ServerView
+from controller.scaling.snapshot import Memory, Peak, ServerState, ServerView
+from controller.scaling.triggers import evaluate
 from controller.scaling.victims import rank
 
 Decide = Callable[..., Plan]
@@ -327,3 +331,53 @@ def test_the_reasons_name_the_figures(decide: Decide) -> None:
     assert done == "low load for 301 s -> destroy the dearest: dear (XL in ap-beijing, 3 CNY/h)"
     unsafe = decide(servers=[CHEAP, {**DEAR, "speed": 4.0}], signals={"cpu": 20}).verdict.message
     assert unsafe == "CPU would rise from 20 % to 100 % > 85 %"
+
+
+AUTO = down(step="Auto")
+TEN = [{"name": f"s{n}", "price_per_hour": 1.0 + n} for n in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("given", "gone"),
+    [
+        pytest.param({}, 9, id="nothing was to do: all above the minimum"),
+        pytest.param({"spec": {**AUTO, "replicas": {"min": 4}}}, 6, id="never below the minimum"),
+        pytest.param({"peak": Peak(tasks=1.0)}, 8, id="one task at a time: two stay, half busy"),
+        pytest.param({"peak": Peak(tasks=2.0)}, 6, id="two at a time: four stay"),
+        pytest.param({"peak": Peak(cpu=230.0)}, 6, id="CPU that four carry at 57.5 %"),
+        pytest.param({"peak": Peak(cpu=230.1)}, 5, id="a little more"),
+        pytest.param({"peak": Peak(tasks=5.0)}, 1, id="half of all: one, as with a step of one"),
+        pytest.param({"peak": Peak(tasks=2.0), "servers": [{**s, "slots": 2} for s in TEN]}, 8, id="slots count"),
+        pytest.param({"servers": [*TEN[:8], {**TEN[8], "age": 60.0}, TEN[9]]}, 1, id="not past one that is too young"),
+        pytest.param({"servers": [*TEN[:9], {**TEN[9], "age": 60.0}]}, 0, id="the dearest is too young"),
+        pytest.param({"servers": [{**s, "in_flight": 1} for s in TEN]}, 0, id="what works now has to fit"),
+        pytest.param(
+            {"spec": down(step="Auto", safetyCheck=False), "peak": Peak(tasks=2.0)}, 6, id="also without safetyCheck"
+        ),
+    ],
+)
+def test_auto_destroys_as_many_as_the_busiest_moment_leaves_to_spare(
+    decide: Decide, given: dict[str, Any], gone: int
+) -> None:
+    decided = decide(**{"servers": TEN, "spec": AUTO, **given})
+    assert [a.server for a in decided.actions if isinstance(a, Drain)] == [f"s{9 - n}" for n in range(gone)]
+
+
+def test_the_busiest_moment_is_kept_while_load_is_low_and_forgotten_with_it(make_snapshot: Callable[..., Any]) -> None:
+    def after(memory: Memory, **given: Any) -> Memory:
+        snapshot = make_snapshot(**given)
+        return advance(memory, snapshot, evaluate(snapshot.signals, snapshot.spec.scaling), now=1000.0)
+
+    two = [{"name": "a", "in_flight": 2, "slots": 4}, {"name": "b", "in_flight": 1, "slots": 4}]
+    first = after(Memory(), servers=two, signals={"cpu": 20.0})
+    assert first.peak == Peak(tasks=3.0, cpu=160.0)
+    assert after(first).peak == first.peak
+    high = after(first, signals={"cpu": 31.0})
+    assert high.peak is None
+    assert after(high).peak == Peak()
+
+
+def test_auto_says_what_it_goes_by(make_snapshot: Callable[..., Any], decide: Decide, now: float) -> None:
+    decided = decide(servers=TEN, spec=AUTO, peak=Peak(tasks=2.0))
+    terms = {t.name: t.value for t in account(make_snapshot(servers=TEN, spec=AUTO), decided, now=now).terms}
+    assert (terms["most tasks at once in low load"], terms["spare"]) == (2.0, 6)

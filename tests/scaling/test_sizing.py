@@ -139,3 +139,13 @@ def test_maximum_and_rate_bound_auto_too(decide: Make) -> None:
 def test_nothing_on_offer_is_told_as_ever(decide: Make) -> None:
     decided = decide(spec=AUTO, signals=HOT, demand=Demand(1.0, 30.0), offers=())
     assert decided.verdict.reason == "NoOffer"
+
+
+def test_what_the_preset_has_learned_of_the_offer_goes_before_what_the_servers_say(
+    make_server: Callable[..., ServerView], make_offer: Make
+) -> None:
+    servers = (make_server("a", age=3600.0),)
+    assert deploy_seconds(servers, make_offer()) == 240.0
+    assert deploy_seconds(servers, make_offer(ready_seconds=95.5)) == 95.5
+    assert deploy_seconds((), make_offer(ready_seconds=95.5)) == 95.5
+    assert deploy_seconds((), make_offer()) == 180.0

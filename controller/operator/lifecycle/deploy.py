@@ -8,6 +8,7 @@ from controller.api.names import Condition
 from controller.api.server import Server
 from controller.api.times import rfc3339, unix
 from controller.cloud.contract import CloudInstance
+from controller.operator import purchases
 from controller.operator.lifecycle.optimize import before_ready
 from controller.operator.lifecycle.probe import healthy, warm_up
 from controller.operator.lifecycle.services import Services
@@ -75,10 +76,13 @@ async def _ready(services: Services, instance: GpuInstance, address: str) -> flo
         failures=0,
         message="",
     )
-    ctx.pool_memory(instance.spec.pool_uid).failures.clear()
+    services.note_launch(instance, failed="")
     ctx.metrics.ready_seconds.labels(instance.spec.region, instance.spec.bundle).observe(took)
     ctx.recording.launched(instance, "ready", f"{took:.0f} s after the purchase")
     await ctx.events.normal(instance, "Ready", f"serves at {address}, {took:.0f} s after the purchase")
+    if instance.spec.adopts is None:
+        # Counted from when the pool decided to buy: that is what a step is sized by.
+        await purchases.deployed(ctx, instance, now - (unix(instance.metadata.creation_timestamp) or now))
     services.wake_pool(instance)
     return 0.0
 
@@ -86,7 +90,7 @@ async def _ready(services: Services, instance: GpuInstance, address: str) -> flo
 async def fail(services: Services, instance: GpuInstance, why: str) -> float:
     """A deployment that came to nothing: destroy what there is, and let the pool buy elsewhere."""
     ctx = services.ctx
-    ctx.pool_memory(instance.spec.pool_uid).failures.append((ctx.clock(), f"{instance.metadata.name}: {why}"))
+    services.note_launch(instance, failed=f"{instance.metadata.name}: {why}")
     ctx.metrics.launches.labels(instance.spec.region, instance.spec.bundle, "failed").inc()
     ctx.recording.launched(instance, "failed", why)
     await ctx.events.warning(instance, "DeployFailed", why)

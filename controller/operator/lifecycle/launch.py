@@ -199,7 +199,7 @@ async def _learn(services: Services, instance: GpuInstance, error: CloudError) -
         if added.news:
             await ctx.events.warning(instance, added.block.reason, added.block.message)
         return False
-    _count_failure(services, instance, error)
+    services.note_launch(instance, failed=f"{instance.metadata.name}: {error}")
     if isinstance(error, InvalidRequestError | NotFoundError):
         services.presets.doubt(instance)
     return True
@@ -236,11 +236,6 @@ def _hint(error: CloudError) -> str:
     if isinstance(error, InvalidRequestError | NotFoundError):
         return "; check the preset's application and the pool's server.systemDisk"
     return ""
-
-
-def _count_failure(services: Services, instance: GpuInstance, error: CloudError) -> None:
-    memory = services.ctx.pool_memory(instance.spec.pool_uid)
-    memory.failures.append((services.ctx.clock(), f"{instance.metadata.name}: {error}"))
 
 
 async def _proven_absent(services: Services, instance: GpuInstance) -> bool:

@@ -9,6 +9,7 @@ from controller.api.model import MESSAGE_LIMIT, ConditionModel
 from controller.operator.context import Context
 from controller.operator.objects import changed, merge_conditions
 from controller.operator.presets import Presets
+from controller.operator.remembered import launches
 
 #: A server that left its pool behind still has to be probed and drained somehow.
 _DEFAULTS = GpuPoolSpec()
@@ -48,6 +49,13 @@ class Services:
         fields["observedGeneration"] = current.metadata.generation
         await self.ctx.objects.instance_status(current, changed(current.status, fields))
         return self.ctx.store.instances.get(instance.metadata.key) or current
+
+    def note_launch(self, instance: GpuInstance, *, failed: str) -> None:
+        """Note how a launch ended; `failed` says how it failed, empty: it became Ready. The pool writes it down."""
+        memory = self.ctx.pool_memory(instance.spec.pool_uid)
+        known = launches(memory, self.pool_of(instance))
+        memory.launches = known.failed(self.ctx.clock(), failed) if failed else known.succeeded()
+        self.wake_pool(instance)
 
     def wake_pool(self, instance: GpuInstance) -> None:
         """Have the pool decide now: something it waits for has happened."""
