@@ -33,10 +33,13 @@ class RefusedAnswerError(Exception):
 class Sink(Protocol):
     """Takes one answer. `take` may be called again for another server's as long as `begun` is False."""
 
-    #: Whether something of an answer has left for good: no other server's can take its place then.
-    begun: bool
-    #: Status of the answer; 0 before there was one.
-    status: int
+    @property
+    def begun(self) -> bool:
+        """Whether something of an answer has left for good: no other server's can take its place then."""
+
+    @property
+    def status(self) -> int:
+        """Status of the answer; 0 before there was one."""
 
     async def take(self, server: Server, upstream: Reply, extra: Mapping[str, str]) -> None:
         """Take the server's whole answer; when this returns, the server has nothing to do with it any more.

@@ -75,6 +75,14 @@ class DispatcherMetrics:
             buckets=_COMMIT_BUCKETS,
             registry=self.registry,
         )
+        self.saved = Counter(
+            "haipool_saved_bytes_total",
+            "Bytes that did not have to be sent, by means (spec.traffic.optimization).",
+            ["by"],
+            registry=self.registry,
+        )
+        for means in ("compression_from_servers", "compression_to_clients"):
+            self.saved.labels(means)
         #: Ended tasks by status; there from the start, since a rate needs its zero.
         self.ended = {status: self.tasks.labels(status) for status in ("success", "failed", "cancelled", "expired")}
 

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from controller.dispatcher import headers, websocket
 from controller.dispatcher.admission import declared_too_large, malformed, too_large, too_slow, unread
-from controller.dispatcher.answer import ClientSink, cut
+from controller.dispatcher.answer import ClientSink, Sink, cut
 from controller.dispatcher.connections import Connections
 from controller.dispatcher.execute import Executor
 from controller.dispatcher.forward import (
@@ -24,6 +24,7 @@ from controller.dispatcher.forward import (
     url,
 )
 from controller.dispatcher.problems import problem
+from controller.dispatcher.saving.transfer import saving_of
 from controller.dispatcher.servers import Server
 from controller.dispatcher.slow import SlowBodyError, SlowClientError
 from controller.dispatcher.spool import BodyTooLargeError, Spool
@@ -96,17 +97,21 @@ class PassThrough:
     async def _pass(self, server: Server, exchange: Exchange) -> web.StreamResponse:
         request, queue = exchange.request, exchange.view.spec.queue
         upload = Upload(request.content, queue.max_body_bytes, queue.slow_clients)
-        sink = ClientSink(request, self._spool, queue)
+        sink, outgoing = ClientSink(request, self._spool, queue), _outgoing(exchange, upload)
+        saving = saving_of(exchange, self._state.metrics)
+        into: Sink = sink if saving is None else saving.sink(sink)
+        if saving is not None:
+            saving.ask(outgoing.headers)
         if request.can_read_body:
             await invite_body(request)
         try:
             server.passing += 1
             try:
-                async with await send(self._connections, server, _outgoing(exchange, upload)) as upstream:
-                    await sink.take(server, upstream, {})
+                async with await send(self._connections, server, outgoing) as upstream:
+                    await into.take(server, upstream, {})
             finally:
                 server.passing -= 1
-            await sink.finish()
+            await into.finish()
             return sink.response
         except SlowClientError as error:
             logger.warning("%s %s: %s", request.method, request.path, error)

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from aiohttp import WSCloseCode, web
 
 from controller.dispatcher.admission import declared_too_large, malformed, refusal, too_large, too_slow, unread
-from controller.dispatcher.answer import ClientSink, cut
+from controller.dispatcher.answer import ClientSink, Sink, cut
 from controller.dispatcher.connections import Connections
 from controller.dispatcher.detached import Detached
 from controller.dispatcher.execute import Executor, Job
 from controller.dispatcher.forward import Exchange, Outgoing, invite_body, request_headers
 from controller.dispatcher.passing import PassThrough
 from controller.dispatcher.problems import problem
+from controller.dispatcher.saving.transfer import saving_of
 from controller.dispatcher.slow import SlowBodyError
 from controller.dispatcher.spool import Body, BodyTooLargeError, Spool, SpoolError
 from controller.dispatcher.state import State
@@ -86,10 +87,14 @@ class Proxy:
 
     async def _run(self, exchange: Exchange, body: Body) -> web.StreamResponse:
         identity, sink = exchange.identity, ClientSink(exchange.request, self._spool, exchange.view.spec.queue)
+        request, saving = outgoing(exchange, body), saving_of(exchange, self._state.metrics)
+        if saving is not None:
+            saving.ask(request.headers)
         task = self._state.scheduler.submit(
             next(self._ids), identity, route=exchange.route.name, cost=exchange.route.cost
         )
-        job = Job(task, exchange.route, exchange.view.spec.queue, outgoing(exchange, body), sink)
+        into: Sink = sink if saving is None else saving.sink(sink)
+        job = Job(task, exchange.route, exchange.view.spec.queue, request, into)
 
         def close() -> None:
             body.close()

@@ -13,6 +13,7 @@ from controller.dispatcher.metrics import DispatcherMetrics
 from controller.dispatcher.recording import Recorder
 from controller.dispatcher.routes import RouteTable
 from controller.dispatcher.routesets import keeps_networks_together
+from controller.dispatcher.saving.policy import Policy, policy_of
 from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.stores.base import Store
 from controller.dispatcher.stores.memory import MemoryStore
@@ -33,6 +34,8 @@ class View:
     links_on: str = ""
     #: Whether links on it may be in use, so that a CDN may keep results.
     cdn_serves: bool = False
+    #: How traffic is saved on the way; None: in no way.
+    saving: Policy | None = None
 
     @classmethod
     def of(cls, pool: GpuPool) -> "View":
@@ -54,6 +57,7 @@ class View:
             keeps_networks_together(queue),
             links_on=f"{on.scheme}://{cdn.domain}" if on is not None and cdn.minting else "",
             cdn_serves=cdn.state in ("Online", "Leaving"),
+            saving=policy_of(pool),
         )
 
 

@@ -14,8 +14,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from controller.api.gpupool import GpuPool, GpuPoolSpec
+from controller.api.gpupool import GpuPool, GpuPoolSpec, GpuPoolStatus
 from controller.api.model import Metadata
+from controller.api.traffic import TrafficLevel, TrafficStatus
 from controller.dispatcher.admin import make_admin
 from controller.dispatcher.app import DataServer
 from controller.dispatcher.metrics import DispatcherMetrics
@@ -93,10 +94,11 @@ class Bench:
         """The data port."""
         return int(self.url.rpartition(":")[2])
 
-    def spec(self, **fields: Any) -> None:
-        """Serve by this spec (camelCase, as in YAML) from now on."""
+    def spec(self, *, level: TrafficLevel = "Normal", **fields: Any) -> None:
+        """Serve by this spec (camelCase, as in YAML) from now on, at this traffic level."""
         spec = msgspec.convert(fields, GpuPoolSpec)
-        self.state.take(View.of(GpuPool(metadata=Metadata(name="demo"), spec=spec)))
+        status = GpuPoolStatus(traffic=TrafficStatus(level=level))
+        self.state.take(View.of(GpuPool(metadata=Metadata(name="demo"), spec=spec, status=status)))
 
     async def upstream(self, handler: Handler, name: str = "demo-1", **options: Any) -> TestServer:
         """Start a server; the pool has it from now on."""

@@ -19,6 +19,7 @@ from controller.dispatcher.idempotency import Fingerprint, read_key
 from controller.dispatcher.prefer import Preferences
 from controller.dispatcher.problems import problem
 from controller.dispatcher.proxy import Proxy
+from controller.dispatcher.saving.transfer import StoredAnswer
 from controller.dispatcher.spool import Body
 from controller.dispatcher.state import State
 from controller.dispatcher.stores.base import IdempotencyKey, NewTask, Request, StoredTask, TaskState
@@ -211,11 +212,12 @@ class TaskApi:
         if outcome is None or outcome.status is None or content is None:
             return problem(410, "Result gone", _gone(task))
         try:
-            headers = CIMultiDict([*outcome.headers, *extra.items()])
-            if outcome.status == 200 and self._state.view is not None and self._state.view.cdn_serves:
+            view, headers = self._state.view, CIMultiDict([*outcome.headers, *extra.items()])
+            if outcome.status == 200 and view is not None and view.cdn_serves:
                 # Whoever has the link may have the answer, and it never changes; a CDN may keep it while we do.
                 headers["Cache-Control"] = f"public, max-age={self._left(task):.0f}, immutable"
-            return await _send(request, outcome.status, headers, content)
+            way = StoredAnswer(None if view is None else view.saving, request.headers, self._state.metrics.saved)
+            return await _send(request, outcome.status, headers, content, way)
         finally:
             content.close()
 
@@ -252,21 +254,20 @@ def _gone(task: StoredTask) -> str:
 
 
 async def _send(
-    request: web.BaseRequest, status: int, headers: CIMultiDict[str], content: Content
+    request: web.BaseRequest, status: int, headers: CIMultiDict[str], content: Content, way: StoredAnswer
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=status)
     headers.popall("Content-Length", None)
-    response.headers.update(headers)
     bodiless = status in (204, 304)
-    if not bodiless:
-        response.content_length = content.size
+    response.headers.update(headers if bodiless else way.headers(status, headers, content.size))
     await response.prepare(request)
     if request.method != "HEAD" and not bodiless:
         payload = content.payload()
         if isinstance(payload, bytes):
-            await response.write(payload)
+            await response.write(await way.part(payload))
         else:
             async for chunk in payload:
-                await response.write(chunk)
+                await response.write(await way.part(chunk))
+        await response.write(way.end())
     await response.write_eof()
     return response

@@ -12,6 +12,7 @@ from controller.dispatcher.answer import RefusedAnswerError, next_part
 from controller.dispatcher.execute import UnwantedError
 from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError
 from controller.dispatcher.problems import problem
+from controller.dispatcher.saving.transfer import Saving
 from controller.dispatcher.servers import Server
 from controller.dispatcher.stores.base import Claim, Headers, Store
 from controller.dispatcher.stores.blobs import Blob
@@ -41,7 +42,14 @@ async def insist(what: Callable[[], Awaitable[T]]) -> T:
 class StoredAttempts:
     """The attempts at a task of a store: each has a claim of its own. Close it."""
 
-    def __init__(self, store: Store, claim: Claim, wall: Callable[[], float], changed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        claim: Claim,
+        wall: Callable[[], float],
+        changed: Callable[[str], None],
+        saving: Saving | None = None,
+    ) -> None:
         """Begin with a claim.
 
         Args:
@@ -49,11 +57,13 @@ class StoredAttempts:
             claim: for the first attempt.
             wall: Unix seconds.
             changed: told the task's id when the store has another word on it.
+            saving: what is asked of servers to save traffic.
         """
         self.claim = claim
         self._store = store
         self._wall = wall
         self._changed = changed
+        self._saving = saving
         #: Whether the claim is of a server that is lost.
         self._void = False
 
@@ -73,10 +83,13 @@ class StoredAttempts:
         request, body = self.claim.request, self.claim.body
         # An empty body is sent as one where a method has one: a server may insist on the Content-Length.
         wanted = body.size or request.method in ("POST", "PUT", "PATCH")
+        sent = CIMultiDict(request.headers)
+        if self._saving is not None:
+            self._saving.ask(sent)
         return Outgoing(
             request.method,
             request.target,
-            CIMultiDict(request.headers),
+            sent,
             body.payload if wanted else None,
             body.size,
             repeatable=self.claim.task.route.idempotent,

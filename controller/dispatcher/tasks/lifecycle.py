@@ -13,10 +13,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from multidict import CIMultiDict
+
 from controller.api.queue import Queue
+from controller.dispatcher.answer import Sink
 from controller.dispatcher.execute import Executor, Job, Outcome, TaskStatus
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.problems import problem
+from controller.dispatcher.saving.transfer import Saving
 from controller.dispatcher.state import State
 from controller.dispatcher.stores import base
 from controller.dispatcher.stores.base import Added, Failure, NewTask, Store, StoredTask, TaskState
@@ -174,17 +178,25 @@ class AsyncTasks:
         if claim is None:
             return  # cancelled or expired in this very moment
         self.board.changed(task.task_id)
-        attempts = StoredAttempts(store, claim, wall, self.board.changed)
+        saving = self._saving(claim)
+        attempts = StoredAttempts(store, claim, wall, self.board.changed, saving)
         sink = StoreSink(store, self.queue.async_tasks.max_result_bytes)
+        into: Sink = sink if saving is None else saving.sink(sink)
         try:
             run.executed = True
-            outcome = await self._execute(Job(task, claim.task.route, self.queue, attempts, sink))
+            outcome = await self._execute(Job(task, claim.task.route, self.queue, attempts, into))
             del self._runs[task.task_id]
             await self._end(task, attempts, sink, outcome)
         finally:
             attempts.close()
             sink.discard()
             self.board.changed(task.task_id)
+
+    def _saving(self, claim: base.Claim) -> Saving | None:
+        view = self._state.view
+        if view is None or view.saving is None:
+            return None
+        return Saving(view.saving, CIMultiDict(claim.request.headers), self._state.metrics.saved, stored=True)
 
     async def _execute(self, job: Job) -> Outcome:
         try:
