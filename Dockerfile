@@ -9,7 +9,7 @@ COPY controller controller
 COPY crds crds
 COPY manifests/samples manifests/samples
 RUN python -m venv /opt/haipool \
- && python -m pip --python /opt/haipool/bin/python install --no-cache-dir --no-compile --constraint constraints.txt . \
+ && python -m pip --python /opt/haipool/bin/python install --no-cache-dir --no-compile --constraint constraints.txt '.[reencode]' \
  && /opt/haipool/bin/python -m pip uninstall --yes pip \
  && /opt/haipool/bin/python -m compileall -q /opt/haipool \
  && /opt/haipool/bin/haipool --version

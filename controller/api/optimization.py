@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 
 from controller.api.model import Model, Rule
-from controller.api.transfer import Compression
+from controller.api.transfer import Compression, Reencoding
 
 #: How strongly a server is to save traffic. `Optimize` holds from the level Optimize on, `Critical`, on top of it, from
 #: the level Critical on.
@@ -102,6 +102,7 @@ class Optimization(Model, frozen=True, kw_only=True):
     hooks: Hooks = field(default_factory=Hooks)
     cdn: Cdn | None = None
     compression: Compression = field(default_factory=Compression)
+    reencode: Reencoding | None = None
 
 
 class CdnStatus(Model, frozen=True, kw_only=True):

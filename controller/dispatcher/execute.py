@@ -131,6 +131,8 @@ class Executor:
         except SlowClientError as error:
             logger.warning("task %s: %s", job.task.task_id, error)
             return Outcome("failed", str(error), broke=True)
+        except RefusedAnswerError as error:
+            return Outcome("failed", str(error), error.response)
         return outcome
 
     async def _until_ended(self, job: Job) -> Outcome:

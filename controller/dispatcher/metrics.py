@@ -81,8 +81,16 @@ class DispatcherMetrics:
             ["by"],
             registry=self.registry,
         )
-        for means in ("compression_from_servers", "compression_to_clients"):
+        for means in ("compression_from_servers", "compression_to_clients", "reencoding"):
             self.saved.labels(means)
+        self.reencoded = Counter(
+            "haipool_reencoded_answers_total",
+            "Answers with images that were to be re-encoded (spec.traffic.optimization.reencode).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in ("smaller", "unchanged", "late", "failed", "unavailable"):
+            self.reencoded.labels(outcome)
         #: Ended tasks by status; there from the start, since a rate needs its zero.
         self.ended = {status: self.tasks.labels(status) for status in ("success", "failed", "cancelled", "expired")}
 

@@ -24,7 +24,7 @@ from controller.dispatcher.forward import (
     url,
 )
 from controller.dispatcher.problems import problem
-from controller.dispatcher.saving.transfer import saving_of
+from controller.dispatcher.saving.saving import saving_of
 from controller.dispatcher.servers import Server
 from controller.dispatcher.slow import SlowBodyError, SlowClientError
 from controller.dispatcher.spool import BodyTooLargeError, Spool
@@ -98,7 +98,7 @@ class PassThrough:
         request, queue = exchange.request, exchange.view.spec.queue
         upload = Upload(request.content, queue.max_body_bytes, queue.slow_clients)
         sink, outgoing = ClientSink(request, self._spool, queue), _outgoing(exchange, upload)
-        saving = saving_of(exchange, self._state.metrics)
+        saving = saving_of(exchange, self._state)
         into: Sink = sink if saving is None else saving.sink(sink)
         if saving is not None:
             saving.ask(outgoing.headers)
@@ -125,6 +125,8 @@ class PassThrough:
             raise cut(request) from error
         finally:
             sink.close()
+            if saving is not None:
+                saving.close()
 
     def _lost(
         self,

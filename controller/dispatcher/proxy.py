@@ -16,7 +16,7 @@ from controller.dispatcher.execute import Executor, Job
 from controller.dispatcher.forward import Exchange, Outgoing, invite_body, request_headers
 from controller.dispatcher.passing import PassThrough
 from controller.dispatcher.problems import problem
-from controller.dispatcher.saving.transfer import saving_of
+from controller.dispatcher.saving.saving import saving_of
 from controller.dispatcher.slow import SlowBodyError
 from controller.dispatcher.spool import Body, BodyTooLargeError, Spool, SpoolError
 from controller.dispatcher.state import State
@@ -42,6 +42,7 @@ class Proxy:
         await self._detached.close()
         self.executor.close()
         await self._connections.close()
+        await self._state.images.close()
 
     async def close_websockets(self) -> None:
         """Tell the clients of all WebSockets that this dispatcher goes away."""
@@ -87,7 +88,7 @@ class Proxy:
 
     async def _run(self, exchange: Exchange, body: Body) -> web.StreamResponse:
         identity, sink = exchange.identity, ClientSink(exchange.request, self._spool, exchange.view.spec.queue)
-        request, saving = outgoing(exchange, body), saving_of(exchange, self._state.metrics)
+        request, saving = outgoing(exchange, body), saving_of(exchange, self._state)
         if saving is not None:
             saving.ask(request.headers)
         task = self._state.scheduler.submit(
@@ -99,6 +100,8 @@ class Proxy:
         def close() -> None:
             body.close()
             sink.close()
+            if saving is not None:
+                saving.close()
 
         if job.polled:
             outcome = await self._detached.run(job, close)

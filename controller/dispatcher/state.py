@@ -14,6 +14,7 @@ from controller.dispatcher.recording import Recorder
 from controller.dispatcher.routes import RouteTable
 from controller.dispatcher.routesets import keeps_networks_together
 from controller.dispatcher.saving.policy import Policy, policy_of
+from controller.dispatcher.saving.workers import ImageWorkers
 from controller.dispatcher.scheduler import Scheduler
 from controller.dispatcher.stores.base import Store
 from controller.dispatcher.stores.memory import MemoryStore
@@ -87,6 +88,12 @@ class State:
     recorder: Recorder | None = None
     #: Where asynchronous tasks are.
     store: Store = field(default_factory=MemoryStore)
+
+    #: What re-encodes images.
+    images: ImageWorkers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.images = ImageWorkers(self.metrics.reencoded, self.metrics.saved)
 
     def take_keys(self, keys: ApiKeys) -> None:
         """Tell users apart by these keys from now on."""

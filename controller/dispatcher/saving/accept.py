@@ -1,4 +1,4 @@
-"""What a client accepts: `Accept-Encoding` by weights (RFC 9110, 12.4.2 and 12.5.3), and `Cache-Control`."""
+"""What a client accepts: `Accept` and `Accept-Encoding` by weights (RFC 9110, 12.4.2 and 12.5), and `Cache-Control`."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
+ACCEPT: Final = istr("Accept")
 ACCEPT_ENCODING: Final = istr("Accept-Encoding")
 CACHE_CONTROL: Final = istr("Cache-Control")
 RANGE: Final = istr("Range")
@@ -64,6 +65,20 @@ def _codings(header: str | None) -> Codings:
 def codings(headers: AnyHeaders) -> Codings:
     """The content codings that the sender of these headers accepts."""
     return _codings(", ".join(headers.getall(ACCEPT_ENCODING)) if ACCEPT_ENCODING in headers else None)
+
+
+@lru_cache(1024)
+def _accepts(header: str, media_type: str) -> bool:
+    said = weights(header)
+    for name in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
+        if name in said:
+            return said[name] > 0
+    return False
+
+
+def accepts_type(headers: AnyHeaders, media_type: str) -> bool:
+    """Whether the sender of these headers accepts a media type; who says nothing accepts all (RFC 9110, 12.5.1)."""
+    return ACCEPT not in headers or _accepts(", ".join(headers.getall(ACCEPT)), media_type)
 
 
 def may_be_changed(headers: AnyHeaders) -> bool:

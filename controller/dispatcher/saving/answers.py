@@ -63,7 +63,7 @@ def media_type(headers: AnyHeaders) -> str:
 
 def compresses(status: int, headers: AnyHeaders) -> bool:
     """Whether an answer may be compressed, and is worth it."""
-    if not is_whole(status) or _coding(headers) not in ("", "identity") or not _is_large(headers):
+    if not is_whole(status) or _coding(headers) not in ("", "identity") or not is_large(headers):
         return False
     kind = media_type(headers)
     if not (kind.startswith("text/") or kind.endswith(("+json", "+xml")) or kind in _COMPRESSIBLE):
@@ -71,7 +71,8 @@ def compresses(status: int, headers: AnyHeaders) -> bool:
     return may_be_changed(headers) and not has_digest(headers)
 
 
-def _is_large(headers: AnyHeaders) -> bool:
+def is_large(headers: AnyHeaders) -> bool:
+    """Whether a body is worth any work, as far as its length is known."""
     length = headers.get(CONTENT_LENGTH)
     return length is None or int(length) >= SMALLEST_BYTES
 

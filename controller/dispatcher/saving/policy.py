@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from controller.api.gpupool import GpuPool
 from controller.api.optimization import Stage
-from controller.api.transfer import SaveFrom
+from controller.api.transfer import Reencoding, SaveFrom
 from controller.scaling.quota import stage_of
 
 
@@ -16,12 +16,19 @@ class Policy:
     from_servers: bool = False
     #: Clients get compressed answers.
     to_clients: bool = False
+    #: How images are re-encoded; None: they are not.
+    reencode: Reencoding | None = None
 
 
 def policy_of(pool: GpuPool) -> Policy | None:
     """What is on in a pool; None: nothing, so that a request costs no more than this one look."""
-    stage, compression = stage_of(pool.status.traffic.level), pool.spec.traffic.optimization.compression
-    policy = Policy(is_on(compression.from_servers, stage), is_on(compression.to_clients, stage))
+    stage, spec = stage_of(pool.status.traffic.level), pool.spec.traffic.optimization
+    images = spec.reencode
+    policy = Policy(
+        is_on(spec.compression.from_servers, stage),
+        is_on(spec.compression.to_clients, stage),
+        images if images is not None and is_on(images.level, stage) else None,
+    )
     return None if policy == Policy() else policy
 
 

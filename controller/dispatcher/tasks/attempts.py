@@ -12,7 +12,7 @@ from controller.dispatcher.answer import RefusedAnswerError, next_part
 from controller.dispatcher.execute import UnwantedError
 from controller.dispatcher.forward import AnswerBrokeError, Outgoing, ServerLostError
 from controller.dispatcher.problems import problem
-from controller.dispatcher.saving.transfer import Saving
+from controller.dispatcher.saving.saving import Saving
 from controller.dispatcher.servers import Server
 from controller.dispatcher.stores.base import Claim, Headers, Store
 from controller.dispatcher.stores.blobs import Blob

@@ -20,7 +20,7 @@ from controller.dispatcher.answer import Sink
 from controller.dispatcher.execute import Executor, Job, Outcome, TaskStatus
 from controller.dispatcher.identity import Identity
 from controller.dispatcher.problems import problem
-from controller.dispatcher.saving.transfer import Saving
+from controller.dispatcher.saving.saving import Saving
 from controller.dispatcher.state import State
 from controller.dispatcher.stores import base
 from controller.dispatcher.stores.base import Added, Failure, NewTask, Store, StoredTask, TaskState
@@ -190,13 +190,16 @@ class AsyncTasks:
         finally:
             attempts.close()
             sink.discard()
+            if saving is not None:
+                saving.close()
             self.board.changed(task.task_id)
 
     def _saving(self, claim: base.Claim) -> Saving | None:
         view = self._state.view
         if view is None or view.saving is None:
             return None
-        return Saving(view.saving, CIMultiDict(claim.request.headers), self._state.metrics.saved, stored=True)
+        request = claim.request
+        return Saving(self._state, view.saving, request.method, CIMultiDict(request.headers), stored=True)
 
     async def _execute(self, job: Job) -> Outcome:
         try:

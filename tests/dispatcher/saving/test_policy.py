@@ -20,7 +20,7 @@ def policy(level: Any, **compression: str) -> Policy | None:
 @pytest.mark.parametrize(
     ("since", "levels"),
     [
-        ("Off", set()),
+        ("Never", set()),
         ("Optimize", {"Optimize", "Warning", "Critical", "Emergency"}),
         ("Critical", {"Critical", "Emergency"}),
         ("Always", {"Normal", "Optimize", "Warning", "Critical", "Emergency"}),
@@ -30,7 +30,7 @@ def test_each_means_is_on_from_its_level(since: str, levels: set[str]) -> None:
     for level in ("Normal", "Optimize", "Warning", "Critical", "Emergency"):
         expected = level in levels
         assert policy(level, fromServers=since) == (Policy(from_servers=True) if expected else None)
-        assert policy(level, fromServers="Off", toClients=since) == (Policy(to_clients=True) if expected else None)
+        assert policy(level, fromServers="Never", toClients=since) == (Policy(to_clients=True) if expected else None)
 
 
 def test_below_300_gb_a_pool_that_says_nothing_changes_nothing() -> None:

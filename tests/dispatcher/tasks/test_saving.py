@@ -1,10 +1,13 @@
 """Asynchronous tasks and saved traffic: stored as its sender accepts it, sent as who fetches it does."""
 
+import base64
 import gzip
 import json
 from typing import Any
 
 from aiohttp import web
+
+from tests.dispatcher.saving.pictures import encoded, opened, picture
 
 DOCUMENT = json.dumps({"images": ["iVBORw0KGgo" + "A" * 400_000]}).encode()
 
@@ -56,3 +59,36 @@ async def test_broken_gzip_is_a_lost_server_and_another_one_may_do_better(bench:
     await desk.until(where, "succeeded")
     assert (await desk.get(f"{where}/result")).body == DOCUMENT
     assert len(tries) == 2
+
+
+async def test_images_are_re_encoded_before_they_are_kept(bench: Any, desk: Any) -> None:
+    picture_, document = picture(256), {"level": "Always", "inJSON": True}
+    bench.spec(traffic={"optimization": {"reencode": document}})
+
+    async def paint(request: web.Request) -> web.Response:
+        if request.path == "/run":
+            return web.Response(body=picture_, content_type="image/png")
+        return web.json_response({"images": [encoded(picture_)]})
+
+    await bench.upstream(paint)
+    for path in ("/run", "/json"):
+        where = await desk.hand_in(path=path, headers={"Accept": "*/*"})
+        await desk.until(where, "succeeded")
+        answer = await desk.get(f"{where}/result")
+        assert answer.headers["X-Haipool-Reencoded"] == "webp"
+        assert answer.headers["Content-Length"] == str(len(answer.body))
+        image = answer.body if path == "/run" else base64.b64decode(json.loads(answer.body)["images"][0])
+        assert opened(image).format == "WEBP"
+
+
+async def test_an_answer_that_is_too_large_to_keep_is_refused_as_ever(bench: Any, desk: Any) -> None:
+    reencode = {"level": "Always", "maxPixels": 1}
+    bench.spec(traffic={"optimization": {"reencode": reencode}}, queue={"asyncTasks": {"maxResultBytes": 1024}})
+
+    async def paint(request: web.Request) -> web.Response:
+        return web.Response(body=picture(256), content_type="image/png")
+
+    await bench.upstream(paint)
+    where = await desk.hand_in()
+    document = await desk.until(where, "failed")
+    assert document["failure"]["title"] == "Answer too large"
