@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from prometheus_client import Counter
@@ -34,13 +35,19 @@ def memory_limit(settings: Reencoding) -> int:
     return BASE_BYTES + BYTES_PER_PIXEL * settings.max_pixels + BYTES_PER_BYTE * settings.max_bytes
 
 
-class _Worker:
-    """One process, for one version of the settings."""
+def _arguments(settings: Reencoding) -> Sequence[str]:
+    """The command line of a worker for these settings."""
+    recipe = Recipe("webp" if settings.format == "WebP" else "jpeg", settings.quality, settings.max_pixels)
+    return recipe.arguments(memory_limit(settings))
 
-    def __init__(self, process: asyncio.subprocess.Process, settings: Reencoding) -> None:
+
+class _Worker:
+    """One process, made for one way of encoding."""
+
+    def __init__(self, process: asyncio.subprocess.Process, arguments: Sequence[str]) -> None:
         self._process = process
         self._left = JOBS
-        self.settings = settings
+        self._arguments = arguments
 
     @classmethod
     async def start(cls, settings: Reencoding) -> "_Worker":
@@ -49,15 +56,17 @@ class _Worker:
         Raises:
             OSError: the system has no process for it.
         """
-        recipe = Recipe("webp" if settings.format == "WebP" else "jpeg", settings.quality, settings.max_pixels)
-        command = (sys.executable, "-m", "controller.dispatcher.saving.imageworker")
-        arguments = recipe.arguments(memory_limit(settings))
-        return cls(await asyncio.create_subprocess_exec(*command, *arguments, stdin=PIPE, stdout=PIPE), settings)
+        command, arguments = (sys.executable, "-m", "controller.dispatcher.saving.imageworker"), _arguments(settings)
+        # In a session of its own: Ctrl-C is for the dispatcher, with which its workers end.
+        process = await asyncio.create_subprocess_exec(
+            *command, *arguments, stdin=PIPE, stdout=PIPE, start_new_session=True
+        )
+        return cls(process, arguments)
 
-    @property
-    def usable(self) -> bool:
-        """Whether it takes another job."""
-        return self._process.returncode is None and self._left > 0
+    def takes(self, settings: Reencoding) -> bool:
+        """Whether it takes another job, with these settings."""
+        alive = self._process.returncode is None and self._left > 0
+        return alive and self._arguments == _arguments(settings)
 
     async def do(self, body: bytes, *, is_json: bool) -> bytes | None:
         """What a body becomes; None: it stays.
@@ -135,28 +144,28 @@ class ImageWorkers:
         worker = self._take(settings)
         if worker is not None:
             try:
-                return await self._at(worker, body, is_json=is_json)
+                return await self._at(worker, body, settings, is_json=is_json)
             except (OSError, asyncio.IncompleteReadError):
                 # It may have ended for want of work in this very moment; a new one has the last word.
                 logger.debug("an idle worker has ended")
-        return await self._at(await _Worker.start(settings), body, is_json=is_json)
+        return await self._at(await _Worker.start(settings), body, settings, is_json=is_json)
 
     def _take(self, settings: Reencoding) -> _Worker | None:
         while self._idle:
             worker = self._idle.pop()
-            if worker.usable and worker.settings == settings:
+            if worker.takes(settings):
                 return worker
             self._end(worker)
         return None
 
-    async def _at(self, worker: _Worker, body: bytes, *, is_json: bool) -> bytes | None:
+    async def _at(self, worker: _Worker, body: bytes, settings: Reencoding, *, is_json: bool) -> bytes | None:
         done = False
         try:
             result = await worker.do(body, is_json=is_json)
             done = True
             return result
         finally:
-            if done and worker.usable:
+            if done and worker.takes(settings):
                 self._idle.append(worker)
             else:
                 self._end(worker)

@@ -62,7 +62,7 @@ async def test_broken_gzip_is_a_lost_server_and_another_one_may_do_better(bench:
 
 
 async def test_images_are_re_encoded_before_they_are_kept(bench: Any, desk: Any) -> None:
-    picture_, document = picture(256), {"level": "Always", "inJSON": True}
+    picture_, document = picture(256), {"level": "Always", "inJSON": True, "timeoutSeconds": 100}
     bench.spec(traffic={"optimization": {"reencode": document}})
 
     async def paint(request: web.Request) -> web.Response:
