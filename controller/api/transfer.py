@@ -48,9 +48,15 @@ class Reencoding(Model, frozen=True, kw_only=True):
             "a request says whether its client can read them: this field does."
         ),
     ] = field(default=False, name="inJSON")
-    max_pixels: Annotated[int, Meta(ge=1, le=268435456, description="Images of more pixels are left as they are.")] = (
-        40_000_000
-    )
+    max_pixels: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=268435456,
+            description="Images of more pixels are left as they are. Two at a time take up to 26 bytes a pixel each: "
+            "more than the default needs a higher memory limit of the dispatcher than the manifests give.",
+        ),
+    ] = 8_388_608
     max_bytes: Annotated[
         int,
         Meta(ge=1024, le=268435456, description="Answers of more bytes are left as they are; up to it they are held."),
