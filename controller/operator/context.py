@@ -146,6 +146,8 @@ class Context:
     wake_pool: Callable[[str], None] = _nobody
     wake_preset: Callable[[str], None] = _nobody
     wake_instance: Callable[[str], None] = _nobody
+    #: Has the cloud asked anew about a region of which an answer turned out wrong.
+    forget_region: Callable[[str], None] = _nobody
     wake_cdn: Callable[[str], None] = _nobody
 
     def pool_memory(self, uid: str) -> PoolMemory:

@@ -32,6 +32,8 @@ INCOMPLETE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 20.0
 #: Time over which the presets of a region are spread, so that they do not all write at once.
 SPREAD_SECONDS: Final = SERVES_SECONDS / 2.0
+#: Time between two looks at one that a refused purchase throws doubt on; shorter than a pool waits after a failure.
+DOUBT_SECONDS: Final = 5.0
 #: How long one answer about open regions serves all presets.
 REGIONS_SECONDS: Final = 300.0
 
@@ -65,6 +67,7 @@ class Presets:
                 self._doubted.add(preset.metadata.key)
                 self._ctx.wake_preset(preset.metadata.key)
         self._regions = None
+        self._ctx.forget_region(instance.spec.region)
 
     def _due_in(self, preset: RegionPreset) -> float:
         """A status of another generation, or one older than the refresh time, is looked at now."""
@@ -82,7 +85,9 @@ class Presets:
 
     def _interval(self, preset: RegionPreset) -> float:
         status = preset.status
-        if preset.metadata.key in self._doubted or not _is_ready(status.conditions):
+        if preset.metadata.key in self._doubted:
+            return DOUBT_SECONDS
+        if not _is_ready(status.conditions):
             return RETRY_SECONDS
         if disks_wanted(self._ctx.store, preset) - {(d.type, d.size_gib) for d in status.disks}:
             return RETRY_SECONDS

@@ -134,6 +134,7 @@ class Operator:
             metrics=metrics,
             traffic=TrafficWatch(measured, store, objects, time.time),
             probes=aiohttp.ClientSession(),
+            forget_region=measured.forget,
         )
         registry.register(InstanceCosts(store.instances, lambda one: bill(one, now=time.time()), time.time))
         try:

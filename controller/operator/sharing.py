@@ -22,6 +22,9 @@ UNSETTLED_SECONDS: Final = 10.0
 #: Answers kept; the oldest go first.
 KEPT: Final = 4096
 
+#: The call, the region, and what else it asks about.
+_Question = tuple[Hashable, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
@@ -42,8 +45,8 @@ class SharedCloud(InstrumentedCloud):
     def __init__(self, cloud: Cloud, metrics: OperatorMetrics, clock: Callable[[], float]) -> None:
         super().__init__(cloud, metrics)
         self._clock = clock
-        self._kept: dict[Hashable, _Kept] = {}
-        self._locks: defaultdict[Hashable, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._kept: dict[_Question, _Kept] = {}
+        self._locks: defaultdict[_Question, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find_application(
         self, region: str, *, application_id: str | None, name: str | None, kind: str
@@ -77,7 +80,12 @@ class SharedCloud(InstrumentedCloud):
         )
         return found
 
-    async def _shared(self, question: Hashable, ask: Callable[[], Awaitable[Any]]) -> Any:
+    def forget(self, region: str) -> None:
+        """What is known of this region is doubted: the next question is asked anew."""
+        for question in [q for q in self._kept if region in q]:
+            del self._kept[question]
+
+    async def _shared(self, question: _Question, ask: Callable[[], Awaitable[Any]]) -> Any:
         """The answer that is known already, or that of a question asked now, by one of those who want to know.
 
         Raises:
@@ -99,7 +107,7 @@ class SharedCloud(InstrumentedCloud):
         except CloudError as error:
             return _Kept(asked_at, None, error)
 
-    def _keep(self, question: Hashable, kept: _Kept) -> None:
+    def _keep(self, question: _Question, kept: _Kept) -> None:
         self._kept.pop(question, None)
         self._kept[question] = kept
         while len(self._kept) > KEPT:

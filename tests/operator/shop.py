@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -78,7 +77,7 @@ class Shop:
             cast("Cloud", Mortal(cloud, fuse, (*CLOUD_WRITES, "create_application"))),
             settings,
         )
-        life.ctx.clock = self.clock
+        life.ctx.clock = cast("Any", life.ctx.cloud)._clock = self.clock
         self.life = life
         kinds = (("GpuPool", POOLS), ("RegionPreset", PRESETS), ("GpuInstance", INSTANCES))
         watches = [asyncio.create_task(self._follow(life, kind, resource)) for kind, resource in kinds]
@@ -211,16 +210,17 @@ class Shop:
 
     async def decided(self, *pools: str) -> None:
         """Wait until each pool has decided twice from now on: it has done what it had to about what is known now."""
-        for _ in range(2):
-            before = {name: await self._decided_at(name) for name in pools}
-            await self.until(partial(self._all_after, before), "every pool decides")
+        before = {name: self._decisions(name) for name in pools}
 
-    async def _all_after(self, before: dict[str, str]) -> bool:
-        return all([await self._decided_at(name) > at for name, at in before.items()])
+        async def all_decided() -> bool:
+            return all(self._decisions(name) >= count + 2 for name, count in before.items())
 
-    async def _decided_at(self, name: str) -> str:
-        status = (await self.get(POOLS, name)).get("status", {})
-        return str(status.get("lastDecision", {}).get("time", ""))
+        await self.until(all_decided, "every pool decides twice")
+
+    def _decisions(self, pool: str) -> float:
+        assert self.life is not None
+        samples = [s for metric in self.life.ctx.metrics.decisions.collect() for s in metric.samples]
+        return sum(s.value for s in samples if s.labels["pool"] == pool and s.name.endswith("_total"))
 
 
 @contextlib.asynccontextmanager

@@ -233,7 +233,7 @@ async def test_a_region_that_closes_is_left_and_one_that_comes_back_is_used(shop
         await shop.want(2, "pool")
         await _tried(shop, 2)
         # The purchase that was refused has the region looked at again, long before its time.
-        await shop.pass_(21.0)
+        await shop.pass_(6.0)
         await shop.told(PRESETS, "beijing", Condition.REGION_AVAILABLE, "False/RegionClosed")
         assert "again once it does" in await shop.message(Condition.REGION_AVAILABLE)
         await shop.pass_(30.0)
@@ -271,6 +271,22 @@ async def test_an_application_that_is_not_online_is_not_used_and_says_what_to_do
             shop.cloud.set_application("ap-beijing", "haipool-sample", "ONLINE")
             await shop.pass_(21.0)
             await shop.told(PRESETS, "beijing", Condition.READY, "True/ApplicationOnline")
+
+
+async def test_an_application_that_is_deleted_is_missed_by_the_next_purchase(shop: Shop) -> None:
+    async with shop.operator():
+        await shop.preset()
+        await shop.preset("ap-nanjing", 2)
+        await shop.pool()
+        await shop.servers(1)
+        shop.cloud.set_application("ap-beijing", "haipool-sample", "")
+        await shop.pass_(10.0)
+        await shop.want(2, "pool")
+        await _tried(shop, 2)
+        await shop.pass_(6.0)
+        await shop.told(PRESETS, "beijing", Condition.READY, "False/ApplicationMissing")
+        await shop.pass_(20.0)
+        assert {s["spec"]["region"] for s in await shop.servers(2)} == {"ap-beijing", "ap-nanjing"}
 
 
 async def test_two_applications_of_one_name_are_none() -> None:
@@ -328,7 +344,7 @@ async def test_without_an_answer_the_last_price_is_used_and_called_old_after_an_
     async with shop.operator():
         await shop.preset()
         await shop.told(PRESETS, "beijing", Condition.PRICES_KNOWN, "True/PricesKnown")
-        fault = shop.cloud.set_fault("broken_json", action="InquirePriceRunInstances")
+        fault = shop.cloud.set_fault("missing_fields", action="InquirePriceRunInstances")
         await shop.pass_(REFRESH)
         await shop.told(PRESETS, "beijing", Condition.PRICES_KNOWN, "Unknown/InquiryFailed")
         await shop.pass_(OLD_SECONDS)

@@ -96,6 +96,15 @@ async def test_an_answer_serves_for_a_minute(shared: SharedCloud, cloud: Answeri
     assert cloud.asked.total() == 2
 
 
+async def test_what_is_doubted_of_a_region_is_asked_anew(shared: SharedCloud, cloud: Answering) -> None:
+    for region in (REGION, "ap-nanjing"):
+        await shared.price(region, application_id="app-1", bundle="XL")
+    shared.forget(REGION)
+    for region in (REGION, "ap-nanjing"):
+        await shared.price(region, application_id="app-1", bundle="XL")
+    assert cloud.asked == {f"XL in {REGION}": 2, "XL in ap-nanjing": 1}
+
+
 async def test_an_application_that_is_not_online_is_looked_at_by_everybody(
     shared: SharedCloud, cloud: Answering
 ) -> None:
