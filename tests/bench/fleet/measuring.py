@@ -122,11 +122,10 @@ def _fleets(
 
 
 def start(fleets: Sequence[Fleet], plan: Plan, tell: Callable[[str], None]) -> None:
-    """Start the operators, and wait until what they ask for once is over."""
-    tell(f"{_names(fleets)} pools: the operator starts")
+    """Start the operators, one after another, and wait until what they ask for once is over."""
     for fleet in fleets:
+        tell(f"{fleet.size.pools} pools: the operator starts")
         fleet.start_operator()
-    for fleet in fleets:
         fleet.await_decisions()
     time.sleep(SETTLE_INTERVALS * plan.interval)
 
