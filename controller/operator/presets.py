@@ -34,6 +34,8 @@ RETRY_SECONDS: Final = 20.0
 SPREAD_SECONDS: Final = SERVES_SECONDS / 2.0
 #: Time between two looks at one that a refused purchase throws doubt on; shorter than a pool waits after a failure.
 DOUBT_SECONDS: Final = 5.0
+#: Fields of status, of offers, disks and conditions, that differ after each look and tell pools nothing.
+_UNSEEN: Final = frozenset({"verifiedAt", "checkedAt", "storageThisMonth", "message"})
 #: How long one answer about open regions serves all presets.
 REGIONS_SECONDS: Final = 300.0
 
@@ -74,8 +76,8 @@ class Presets:
         verified = unix(preset.status.verified_at)
         if verified is None or preset.status.observed_generation != preset.metadata.generation:
             return 0.0
-        now, interval = self._ctx.clock(), self._interval(preset)
-        if interval != REFRESH_SECONDS:
+        interval, now = self._interval(preset), self._ctx.clock()
+        if interval < REFRESH_SECONDS:
             return verified + interval - now
         # All presets of a region look soon after the same moment, so that one question serves them all.
         late = SPREAD_SECONDS * share(preset.metadata.key)
@@ -198,20 +200,20 @@ def _is_ready(conditions: Sequence[ConditionModel]) -> bool:
     return any(c.type == Condition.READY and c.status == "True" for c in conditions)
 
 
-def _sells(preset: RegionPreset) -> object:
-    """What pools look at: a change of it is worth a decision now."""
-    status = preset.status
-    ready = [(c.status, c.reason) for c in status.conditions if c.type == Condition.READY]
-    offers = [(o.bundle, o.price_per_hour, o.state, o.sold_out_until) for o in status.offers]
-    return status.observed_generation, status.application_id, status.application_state, ready, offers, status.disks
-
-
 def _storage_cost(preset: RegionPreset) -> float:
     return daily_storage_cost(preset.spec.disk_gib, preset.spec.storage_price_per_gib_day)
 
 
 def _created(preset: RegionPreset) -> float | None:
     return unix(preset.metadata.creation_timestamp)
+
+
+def _sells(preset: RegionPreset) -> object:
+    """What pools look at: the status but for when it was looked at, and what it costs to store."""
+    told = {name: value for name, value in write(preset.status).items() if name not in _UNSEEN}
+    for name in ("offers", "disks", "conditions"):
+        told[name] = [{k: v for k, v in item.items() if k not in _UNSEEN} for item in told[name]]
+    return told
 
 
 def _status(preset: RegionPreset, conditions: Sequence[ConditionModel], *, now: float) -> dict[str, Any]:

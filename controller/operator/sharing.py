@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controller.cloud.contract import Application, Cloud, Price
-from controller.cloud.errors import CloudError
+from controller.cloud.contract import Application, Cloud, LaunchSpec, Price
+from controller.cloud.errors import CloudError, InvalidRequestError, SoldOutError
 from controller.operator.instrument import InstrumentedCloud
 from controller.operator.metrics import OperatorMetrics
 
@@ -19,11 +19,13 @@ SERVES_SECONDS: Final = 60.0
 #: How long an error serves in the place of a price. What is said of an application that is not ONLINE serves nobody
 #: else: whether one of a name exists decides whether it is made.
 UNSETTLED_SECONDS: Final = 10.0
+#: Refusals that are answers: the bundle is sold out, or not sold there.
+_ANSWERS: Final = (SoldOutError, InvalidRequestError)
 #: Answers kept; the oldest go first.
 KEPT: Final = 4096
 
-#: The call, the region, and what else it asks about.
-_Question = tuple[Hashable, ...]
+#: What is asked, the region, and the rest of the question.
+Question = tuple[str, str, *tuple[Hashable, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,15 @@ class SharedCloud(InstrumentedCloud):
     def __init__(self, cloud: Cloud, metrics: OperatorMetrics, clock: Callable[[], float]) -> None:
         super().__init__(cloud, metrics)
         self._clock = clock
-        self._kept: dict[_Question, _Kept] = {}
-        self._locks: defaultdict[_Question, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._kept: dict[Question, _Kept] = {}
+        self._locks: defaultdict[Question, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def find_application(
         self, region: str, *, application_id: str | None, name: str | None, kind: str
     ) -> Application:
         """See `Cloud.find_application`."""
         ask = super().find_application
-        question = ("application", region, application_id, name, kind)
+        question: Question = ("application", region, application_id, name, kind)
         try:
             found: Application = await self._shared(
                 question, lambda: ask(region, application_id=application_id, name=name, kind=kind)
@@ -82,10 +84,17 @@ class SharedCloud(InstrumentedCloud):
 
     def forget(self, region: str) -> None:
         """What is known of this region is doubted: the next question is asked anew."""
-        for question in [q for q in self._kept if region in q]:
-            del self._kept[question]
+        self._kept = {question: kept for question, kept in self._kept.items() if question[1] != region}
 
-    async def _shared(self, question: _Question, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def run_instance(self, region: str, spec: LaunchSpec) -> str:
+        """See `Cloud.run_instance`. A refused purchase makes doubtful whatever was said of the region before."""
+        try:
+            return await super().run_instance(region, spec)
+        except CloudError:
+            self.forget(region)
+            raise
+
+    async def _shared(self, question: Question, ask: Callable[[], Awaitable[Any]]) -> Any:
         """The answer that is known already, or that of a question asked now, by one of those who want to know.
 
         Raises:
@@ -107,7 +116,7 @@ class SharedCloud(InstrumentedCloud):
         except CloudError as error:
             return _Kept(asked_at, None, error)
 
-    def _keep(self, question: _Question, kept: _Kept) -> None:
+    def _keep(self, question: Question, kept: _Kept) -> None:
         self._kept.pop(question, None)
         self._kept[question] = kept
         while len(self._kept) > KEPT:
@@ -120,6 +129,6 @@ class SharedCloud(InstrumentedCloud):
 def _serves(kept: _Kept) -> float:
     """How long an answer serves."""
     if kept.error is not None:
-        return UNSETTLED_SECONDS
+        return SERVES_SECONDS if isinstance(kept.error, _ANSWERS) else UNSETTLED_SECONDS
     unsettled = isinstance(kept.answer, Application) and kept.answer.state != "ONLINE"
     return 0.0 if unsettled else SERVES_SECONDS

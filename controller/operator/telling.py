@@ -34,8 +34,9 @@ def _decision(decision: Mapping[str, Any] | None) -> Any:
 
 
 def _signals(signals: Any) -> Any:
-    """Of the signals: which are known, from where, and which ask for more servers."""
-    return [(s["name"], s.get("source", ""), s["state"] if s["state"] in _NOTED else "") for s in signals or ()]
+    """Of the signals: which are known, from where, or why not and since when, and which ask for more servers."""
+    state = [(s["state"] if s["state"] in _NOTED else "") for s in signals or ()]
+    return state, [_without("value", "ageSeconds", "message", "state")(s) for s in signals or ()]
 
 
 def _scale_up(known: Mapping[str, Any] | None) -> Any:

@@ -28,11 +28,12 @@ async def test_the_minimum_is_bought_from_the_cheapest_offer_of_the_preferred_re
     assert bought.name.startswith("hp1-")
     assert bought.name.endswith(f"{server['metadata']['uid']}-XL")
     await rig.kubectl("wait", "--for=condition=Ready", "gp/pool", "--timeout=20s")
-    status, headers = await rig.task()
-    assert (status, headers["X-Haipool-Server"]) == (200, "pool-1")
     found = await rig.get("gpupool", "pool")
     assert found["status"]["launchCounter"] == 1
     assert found["status"]["spend"]["perHour"] == 0.88
+    # Last: while it runs the only slot is busy, and a look in that moment may well buy a second server.
+    status, headers = await rig.task()
+    assert (status, headers["X-Haipool-Server"]) == (200, "pool-1")
 
 
 @pytest.mark.parametrize("fault", ["commit_then_500", "commit_then_reset", "commit_then_timeout"])

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from controller.cloud.contract import Application, Cloud, CpuPoint, Price
-from controller.cloud.errors import CloudError, NotFoundError, UnavailableError
+from controller.cloud.contract import Application, Cloud, CpuPoint, LaunchSpec, Price
+from controller.cloud.errors import CloudError, InvalidRequestError, NotFoundError, SoldOutError, UnavailableError
 from controller.operator.cpu import CPU_INTERVAL_SECONDS, CpuMonitor
 from controller.operator.metrics import OperatorMetrics
 from controller.operator.sharing import SERVES_SECONDS, UNSETTLED_SECONDS, SharedCloud
@@ -34,6 +34,9 @@ class Answering:
     async def price(self, region: str, *, bundle: str, **_: Any) -> Price:
         await self._answer(f"{bundle} in {region}")
         return Price(0.88, 0.0)
+
+    async def run_instance(self, region: str, spec: LaunchSpec) -> str:
+        raise SoldOutError(f"{spec.bundle} in {region}")
 
     async def cpu_metric(self) -> str:
         return "CpuUsage"
@@ -136,6 +139,29 @@ async def test_an_error_is_shared_in_the_place_of_a_price_but_not_for_long(
     now[0] += UNSETTLED_SECONDS
     await price(shared)
     assert cloud.asked.total() == 2
+
+
+@pytest.mark.parametrize("error", [SoldOutError("sold out"), InvalidRequestError("not sold here")])
+async def test_a_refusal_to_name_a_price_serves_like_a_price(
+    shared: SharedCloud, cloud: Answering, now: list[float], error: CloudError
+) -> None:
+    cloud.error = error
+    with pytest.raises(type(error)):
+        await price(shared)
+    now[0] += SERVES_SECONDS - 0.1
+    with pytest.raises(type(error)):
+        await price(shared)
+    assert cloud.asked.total() == 1
+
+
+async def test_after_a_refused_purchase_everything_about_the_region_is_asked_anew(
+    shared: SharedCloud, cloud: Answering
+) -> None:
+    await asyncio.gather(price(shared), look(shared), look(shared, region="ap-nanjing"))
+    with pytest.raises(SoldOutError):
+        await shared.run_instance(REGION, LaunchSpec("app-1", "XL", "hp1-x", "token", None, None))
+    await asyncio.gather(price(shared), look(shared), look(shared, region="ap-nanjing"))
+    assert cloud.asked == {f"XL in {REGION}": 2, f"application in {REGION}": 2, "application in ap-nanjing": 1}
 
 
 async def test_who_asks_and_goes_away_takes_nobody_along(shared: SharedCloud, cloud: Answering) -> None:

@@ -69,6 +69,7 @@ FIGURES = [
     pytest.param({"lastDecision": DECISION | {"time": "2026-01-15T04:00:10.000Z", "terms": []}}, id="the arithmetic"),
     pytest.param({"lastDecision": DECISION | {"counts": {**DECISION["counts"], "maximum": None}}}, id="absent is None"),
     pytest.param({"spend": KNOWN["spend"] | {"today": 10.1, "thisMonth": 100.1}}, id="cost that follows from times"),
+    pytest.param({"spend": KNOWN["spend"] | {"thisHour": 1.1, "forecastThisMonth": 99.0}}, id="a forecast"),
     pytest.param({"traffic": KNOWN["traffic"] | {"usedGB": 11.0}}, id="traffic below the next level"),
     pytest.param({"alerts": [KNOWN["alerts"][0] | {"value": 1.76, "message": "1.76 CNY/h"}]}, id="an alert's figure"),
     pytest.param({"conditions": [KNOWN["conditions"][0] | {"message": "3 serve well"}]}, id="a condition's words"),

@@ -17,6 +17,9 @@ from tests.bench.targets import start_dispatcher, start_origin
 
 #: After the first decisions, before the measurement, in intervals: what a start asks for once is over.
 SETTLE_INTERVALS: Final = 2.0
+#: Longest wait for that to be so, and the time without a write about any instance by which it is seen, seconds.
+SETTLE_SECONDS: Final = 60.0
+QUIET_SECONDS: Final = 2.0
 #: Time over which the triggers of all pools are spread, in intervals.
 SPREAD_INTERVALS: Final = 3.0
 #: A purchase must have come so long after its trigger, seconds over one interval, or it is not waited for any more.
@@ -122,13 +125,23 @@ def _fleets(
 
 
 def start(fleets: Sequence[Fleet], plan: Plan, tell: Callable[[str], None]) -> None:
-    """Start the operators, and wait until what they ask for once is over."""
-    tell(f"{_names(fleets)} pools: the operator starts")
+    """Start the operators, one after another, and wait until what they ask for once is over."""
     for fleet in fleets:
+        tell(f"{fleet.size.pools} pools: the operator starts")
         fleet.start_operator()
-    for fleet in fleets:
         fleet.await_decisions()
     time.sleep(SETTLE_INTERVALS * plan.interval)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while _instances_written(fleets) and time.monotonic() < deadline:
+        tell("the first readings of traffic are still being written")
+
+
+def _instances_written(fleets: Sequence[Fleet]) -> bool:
+    """Whether something is written about single instances now, as after a start."""
+    before = [fleet.moment().api for fleet in fleets]
+    time.sleep(QUIET_SECONDS)
+    after = [fleet.moment().api for fleet in fleets]
+    return any((b - a)["PATCH gpuinstances/status"] for a, b in zip(before, after, strict=True))
 
 
 def at_rest(fleets: Sequence[Fleet], plan: Plan, tell: Callable[[str], None]) -> dict[int, Steady]:

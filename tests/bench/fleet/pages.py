@@ -32,12 +32,15 @@ KINDS: Final = {
 #: Of ten pools so many are of each kind.
 MIX: Final = ("quiet", "busy", "quiet", "busy", "wavering", "quiet", "busy", "quiet", "busy", "wavering")
 _OWN: Final = (*metrics.REQUIRED, metrics.QUEUE_USERS, metrics.TASKS_SUBMITTED)
+#: Stands for the seconds for which a server's slots were taken: a quarter of the time, each of two.
+_BUSY: Final = "BUSY"
 _PER_SERVER: Final = {
     metrics.SERVER_IN_FLIGHT: 1,
     metrics.SERVER_TASKS: 1,
     metrics.SERVER_SLOTS: 2,
     metrics.SERVER_UP: 1,
     metrics.SERVER_DRAINING: 0,
+    metrics.SERVER_BUSY: _BUSY,
 }
 
 
@@ -58,8 +61,7 @@ class Pages:
     def add(self, path: str, servers: list[str]) -> None:
         """A page for one more pool."""
         kind = MIX[len(self._pools) % len(MIX)]
-        lines = [f"# TYPE {name} gauge\n" + "".join(f'{name}{{server="{s}"}} {value}\n' for s in servers)
-                 for name, value in _PER_SERVER.items()]  # fmt: skip
+        lines = [f'{name}{{server="{s}"}} {value}\n' for name, value in _PER_SERVER.items() for s in servers]
         self._pools[path] = (kind, "".join(lines))
 
     def schedule(self, times: dict[str, list[float]]) -> None:
@@ -89,7 +91,7 @@ class Pages:
         lines = "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in figures.items())
         submitted = metrics.TASKS_SUBMITTED
         lines += f"# TYPE {submitted} counter\n{submitted} {(now - self._started) * 2.0:.0f}\n"
-        return (self._template + lines + servers).encode()
+        return (self._template + lines + servers.replace(_BUSY, f"{(now - self._started) / 2.0:.3f}")).encode()
 
 
 def _without_own(template: str) -> str:
@@ -97,6 +99,8 @@ def _without_own(template: str) -> str:
     dropped = (*_OWN, *_PER_SERVER)
 
     def kept(line: str) -> bool:
+        if "{server=" in line:
+            return False
         name = line.split()[2] if line.startswith("#") else line.partition("{")[0].split()[0]
         return name not in dropped and f"{name}_total" not in dropped
 

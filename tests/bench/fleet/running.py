@@ -22,7 +22,7 @@ from tests.bench.fleet.seed import Pool, Size, plant
 from tests.bench.processes import BenchError, Processes, cpu_seconds
 
 #: The operator must have decided on every pool by then, seconds.
-START_SECONDS: Final = 90.0
+START_SECONDS: Final = 180.0
 
 
 @dataclass(frozen=True)
