@@ -61,7 +61,7 @@ class Audit:
     def _pause(self) -> float:
         """Short while something is unsettled: pools may be waiting to buy."""
         known, settings = self._ctx.leaks, self._ctx.settings
-        missing = self._ctx.clock() - known.started < rules.BARRIER_SECONDS and set(REGIONS) - set(known.listed)
+        missing = self._ctx.view.now() - known.started < rules.BARRIER_SECONDS and set(REGIONS) - set(known.listed)
         if missing or any(not leak.confirmed for leak in known.found.values()):
             return min(max(RECHECK_SECONDS, 2.0 * settings.cloud_interval), settings.leak_audit_interval)
         return settings.leak_audit_interval
@@ -79,9 +79,9 @@ class Audit:
         confirmed: list[Leak] = []
         for region, at in fresh.items():
             self._asked[region] = at.asked_at
-            confirmed += rules.take_pass(ctx.leaks, region, unowned[region], ctx.store, now=ctx.clock())
+            confirmed += rules.take_pass(ctx.leaks, region, unowned[region], ctx.store, now=ctx.view.now())
         opened = set(fresh) - set(ctx.leaks.listed)
-        ctx.leaks.listed |= dict.fromkeys(fresh, ctx.clock())
+        ctx.leaks.listed |= dict.fromkeys(fresh, ctx.view.now())
         self._report(confirmed)
         if opened or confirmed:
             for pool in ctx.store.pools:

@@ -54,7 +54,9 @@ class _Entry:
     claimed_until: float = 0.0
 
     def closed_until(self, now: float) -> float:
-        return max(self.block.until, self.claimed_until if self.claimed_until > now else 0.0)
+        # A time further ahead than any is from before the clock was set back.
+        until = self.block.until if self.block.until <= now + BLOCK_SECONDS else now
+        return max(until, self.claimed_until if now < self.claimed_until <= now + CLAIM_SECONDS else 0.0)
 
 
 class Added(NamedTuple):

@@ -14,7 +14,7 @@ class Seen:
     """A listing and when it was asked for."""
 
     listing: Listing
-    #: Clock seconds just before the request: what happened later may not be in it.
+    #: Seconds, by the view's clock, just before the request: what happened later may not be in it.
     asked_at: float
 
     def find(self, instance_id: str) -> CloudInstance | None:
@@ -32,7 +32,14 @@ class Seen:
 
 
 class CloudView:
-    """Listings shared by everyone who asks within an interval."""
+    """Listings shared by everyone who asks within an interval.
+
+    Args:
+        cloud: the account.
+        clock: seconds that pass evenly. What is older and what is newer is a matter of proof here, so it must not
+            depend on a clock that can be set.
+        interval: seconds for which one listing serves everybody.
+    """
 
     def __init__(self, cloud: Cloud, clock: Callable[[], float], interval: float) -> None:
         self._cloud = cloud
@@ -41,12 +48,16 @@ class CloudView:
         self._seen: dict[str, Seen] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    def now(self) -> float:
+        """The view's own time."""
+        return self._clock()
+
     async def region(self, region: str, *, newer_than: float | None = None) -> Seen:
         """The newest listing of a region, at most one interval old.
 
         Args:
             region: region id.
-            newer_than: if set, the listing must have been asked for after this clock time: proof of what happened.
+            newer_than: if set, the listing must have been asked for after this time: proof of what happened.
 
         Raises:
             CloudError: the region could not be listed.

@@ -98,15 +98,31 @@ class HookMemory:
 
 @dataclass(slots=True)
 class InstanceMemory:
-    """What is remembered of an instance between two looks."""
+    """What is remembered of an instance between two looks.
 
+    Times are those of `Context.steady`: how long something has lasted that began in this process must not depend on
+    what is done to the clock.
+    """
+
+    #: This process first saw it.
+    born: float = 0.0
     probe_failures: int = 0
+    #: No other process has tried to buy it: this one wrote down the first attempt.
+    sole: bool = False
     unclear: int = 0
-    #: Complete listings in a row that lacked it, by the time they were asked for.
-    missing_since: list[float] = field(default_factory=list)
+    #: The last attempt to buy it that ended without a clear answer.
+    tried_at: float | None = None
+    #: This process recorded the purchase.
+    bought_at: float | None = None
+    #: This process began to drain it.
+    draining_at: float | None = None
+    #: Looks in a row that did not find it.
+    missing: int = 0
+    #: When the listing of the last of them was asked for.
+    missed_at: float = 0.0
     throttled: int = 0
-    #: This process has asked for its destruction, and the cloud has accepted.
-    asked: bool = False
+    #: The cloud accepted this process's last request to destroy it.
+    asked_at: float | None = None
     hooks: HookMemory = field(default_factory=HookMemory)
     #: Why it is destroyed, as the decision said; None where a person did it.
     destroyed_for: str | None = None
@@ -136,11 +152,14 @@ class Context:
     metrics: OperatorMetrics
     traffic: TrafficWatch
     probes: aiohttp.ClientSession
+    #: Unix seconds, for what people and other processes read. It may be set, forward or back.
     clock: Callable[[], float] = time.time
+    #: Seconds that pass evenly: for how long something has lasted.
+    steady: Callable[[], float] = time.monotonic
     blocks: Blocks = field(default_factory=Blocks)
     #: The offers of a preset are one list, patched whole: who changes one of them holds its preset's lock.
     preset_locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    leaks: Leaks = field(default_factory=lambda: Leaks(started=time.time()))
+    leaks: Leaks = field(default_factory=lambda: Leaks(started=time.monotonic()))
     pools: dict[str, PoolMemory] = field(default_factory=dict)
     instances: dict[str, InstanceMemory] = field(default_factory=dict)
     wake_pool: Callable[[str], None] = _nobody
@@ -156,7 +175,18 @@ class Context:
 
     def memory_of(self, instance: GpuInstance) -> InstanceMemory:
         """Memory of this instance."""
-        return self.instances.setdefault(instance.metadata.uid, InstanceMemory())
+        return self.instances.setdefault(instance.metadata.uid, InstanceMemory(born=self.steady()))
+
+    def lasted(self, began: float | None, since: float | None) -> float:
+        """Seconds since something began; 0 if it did not.
+
+        Args:
+            began: by `steady`, if this process began it; then no clock that is set meanwhile shortens or prolongs it.
+            since: Unix seconds as an earlier process wrote them down.
+        """
+        if began is not None:
+            return self.steady() - began
+        return 0.0 if since is None else max(0.0, self.clock() - since)
 
     def scrape_of(self, instance: GpuInstance) -> Scrape:
         """The last scrape of the pool this instance belongs to, as far as it still says anything about now."""

@@ -103,7 +103,7 @@ class Leaks:
     """What the audit has found so far, shared with the pools."""
 
     started: float
-    #: Clock seconds of the last complete listing of each region.
+    #: Last complete listing of each region. All times here are the view's own, which no clock that is set disturbs.
     listed: dict[str, float] = field(default_factory=dict)
     found: dict[str, Leak] = field(default_factory=dict)
 
@@ -237,7 +237,7 @@ def leak_condition(leaks: Leaks, store: Store, pool: GpuPool, *, now: float) -> 
         )
         return condition(Condition.NO_LEAKS, "False", "Leaked", message)
     regions = {preset.spec.region for preset in store.presets_of(pool)}
-    unseen = sorted(r for r in regions if now - leaks.listed.get(r, 0.0) > STALE_SECONDS)
+    unseen = sorted(r for r in regions if now - leaks.listed.get(r, float("-inf")) > STALE_SECONDS)
     if unseen:
         message = (
             f"no complete listing of {', '.join(unseen)} for {STALE_SECONDS / 60.0:.0f} minutes or since the start"

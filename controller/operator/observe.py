@@ -65,7 +65,7 @@ async def observe(ctx: Context, pool: GpuPool) -> Snapshot:
         launch_outcomes=history.outcomes,
         gone_purchases=gone_purchases(pool, instances),
         strays=strays(ctx.leaks, ctx.store, pool),
-        unaudited=unaudited(ctx.leaks, ctx.store, pool, now=now),
+        unaudited=unaudited(ctx.leaks, ctx.store, pool, now=ctx.view.now()),
         demand=memory.demand.demand(memory.scrape, window=window),
         spent=spent_so_far(ctx, pool, now=now),
         unknown_since={s.name: at for s in pool.status.signals if (at := unix(s.unknown_since)) is not None},

@@ -42,7 +42,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
     spend, money = keep_books(pool, bills_of(ctx, pool), now=now)
     traffic, about_traffic = pool_traffic(ctx.traffic, pool, instances, now=now)
     conditions = [*pool_conditions(snapshot, decided, now=now), about_traffic]
-    conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=now))
+    conditions.append(leak_condition(ctx.leaks, ctx.store, pool, now=ctx.view.now()))
     conditions += [told for told in (cdn_condition(pool),) if told is not None]
     conditions.append(ctx.alerting.condition(pool))
     known = launches(ctx.pool_memory(pool.metadata.uid), pool)

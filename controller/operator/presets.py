@@ -77,6 +77,8 @@ class Presets:
         if verified is None or preset.status.observed_generation != preset.metadata.generation:
             return 0.0
         interval, now = self._interval(preset), self._ctx.clock()
+        if verified > now:
+            return 0.0  # the clock was set back since
         if interval < REFRESH_SECONDS:
             return verified + interval - now
         # All presets of a region look soon after the same moment, so that one question serves them all.
@@ -119,7 +121,7 @@ class Presets:
     async def _region_open(self, region: str) -> bool:
         """Whether HAI sells in this region now, asked once for all presets."""
         async with self._regions_lock:
-            now = self._ctx.clock()
+            now = self._ctx.steady()
             if self._regions is None or now - self._regions[0] > REGIONS_SECONDS:
                 self._regions = (now, await self._ctx.cloud.available_regions())
             return region in self._regions[1]

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Thread
 from typing import Any, Final
 from wsgiref.simple_server import WSGIServer
@@ -26,6 +26,7 @@ from controller.operator.cloudview import CloudView
 from controller.operator.context import Context, Settings
 from controller.operator.cpu import CpuMonitor
 from controller.operator.events import Recorder
+from controller.operator.leaks import Leaks
 from controller.operator.lease import RETRY_SECONDS, Lease
 from controller.operator.lifecycle.services import Services
 from controller.operator.metrics import OperatorMetrics
@@ -101,8 +102,23 @@ class Operator:
         return lambda _key, _error: self.ctx.metrics.errors.labels(kind).inc()
 
     @classmethod
-    async def start(cls, kube: KubeClient, cloud: Cloud, settings: Settings, *, cdn: Cdn | None = None) -> "Operator":
+    async def start(
+        cls,
+        kube: KubeClient,
+        cloud: Cloud,
+        settings: Settings,
+        *,
+        cdn: Cdn | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> "Operator":
         """Read everything there is, and only then start to decide.
+
+        Args:
+            kube: the API server.
+            cloud: the account.
+            settings: how the process runs.
+            cdn: the CDN of the account, where there is one.
+            clock: Unix seconds; it may be set while the process runs, forward or back.
 
         Raises:
             StartupError: the cluster's identity or our kinds cannot be read.
@@ -111,11 +127,11 @@ class Operator:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         metrics = OperatorMetrics(registry)
-        measured = SharedCloud(cloud, metrics, time.time)
-        store = Store()
+        store, steady = Store(), asyncio.get_running_loop().time
+        measured = SharedCloud(cloud, metrics, steady)
         objects = Objects(kube, store)
-        events = Recorder(kube, time.time)
-        recording = Recording(settings.logs, time.time)
+        events = Recorder(kube, clock)
+        recording = Recording(settings.logs, clock)
         if recording.writer is not None:
             registry.register(RecordsCollector(recording.writer))
         ctx = Context(
@@ -125,18 +141,21 @@ class Operator:
             objects=objects,
             events=events,
             cloud=measured,
-            view=CloudView(measured, time.time, settings.cloud_interval),
-            cpu=CpuMonitor(measured, time.time, lambda region: everyone_monitored(store, region)),
-            scraper=Scraper(time.time, settings.dispatcher_url, Tokens(kube, time.time)),
+            view=CloudView(measured, steady, settings.cloud_interval),
+            cpu=CpuMonitor(measured, clock, lambda region: everyone_monitored(store, region)),
+            scraper=Scraper(clock, settings.dispatcher_url, Tokens(kube, clock)),
             recording=recording,
             alerting=Alerting(events, recording, office(kube, metrics, settings.webhook_networks), metrics),
-            usage=UsageMonitor(measured, time.time),
+            usage=UsageMonitor(measured, clock),
             metrics=metrics,
-            traffic=TrafficWatch(measured, store, objects, time.time),
+            traffic=TrafficWatch(measured, store, objects, clock),
             probes=aiohttp.ClientSession(),
             forget_region=measured.forget,
+            clock=clock,
+            steady=steady,
+            leaks=Leaks(started=steady()),
         )
-        registry.register(InstanceCosts(store.instances, lambda one: bill(one, now=time.time()), time.time))
+        registry.register(InstanceCosts(store.instances, lambda one: bill(one, now=clock()), clock))
         try:
             await ctx.objects.load(settings.namespace)
         except KubeError as error:

@@ -3,7 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
@@ -13,6 +13,9 @@ from controller.api.regionpreset import RegionPreset
 T = TypeVar("T", GpuPool, RegionPreset, GpuInstance)
 
 logger = logging.getLogger(__name__)
+
+#: Objects that are known to be gone, of each kind: far more than a late watch can bring back.
+GONE_KEPT: Final = 10_000
 
 
 class Shelf(Generic[T]):
@@ -28,6 +31,9 @@ class Shelf(Generic[T]):
         self._group: Callable[[T], str] = group
         self._objects: dict[str, T] = {}
         self._groups: defaultdict[str, dict[str, T]] = defaultdict(dict)
+        #: UIDs of objects that are gone. None ever comes back, whatever a watch that is behind may tell: it would be
+        #: billed and booked once more.
+        self._gone: dict[str, None] = {}
 
     def get(self, key: str) -> T | None:
         """The object, or None if it is not there (any more)."""
@@ -46,8 +52,11 @@ class Shelf(Generic[T]):
         Answers to own writes arrive before the watch repeats them, so an older version must not replace a newer one.
 
         Returns:
-            The object now known; None if `raw` does not fit its kind, which is logged; the last good one stays.
+            The object now known; None if `raw` does not fit its kind, which is logged (the last good one stays), or
+            tells of an object that is gone.
         """
+        if (raw.get("metadata") or {}).get("uid") in self._gone:
+            return None
         try:
             new = read(self._kind, raw)
         except InvalidObjectError as error:
@@ -63,6 +72,10 @@ class Shelf(Generic[T]):
 
     def drop(self, key: str, uid: str) -> None:
         """Forget an object that is gone, unless another took its name."""
+        if uid:
+            self._gone[uid] = None
+            if len(self._gone) > GONE_KEPT:
+                del self._gone[next(iter(self._gone))]
         known = self._objects.get(key)
         if known is not None and (not uid or known.metadata.uid == uid):
             self._remove(known)

@@ -96,8 +96,10 @@ class TrafficWatch:
         if asking is not None and not asking.done():
             return False
         now = self._clock()
-        read = self._read_at.get(region)
-        return now >= self._retry_at.get(region, now) and (read is None or now - read >= interval)
+        read, retry = self._read_at.get(region), self._retry_at.get(region, now)
+        # Neither holds a reading up for longer than it may where the clock was set back since.
+        waits = now < retry <= now + RETRY_SECONDS
+        return not waits and (read is None or not 0.0 <= now - read < interval)
 
     async def _read(self, region: str) -> None:
         """One reading of a region: every instance of every pool."""

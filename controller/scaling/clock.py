@@ -22,12 +22,15 @@ def advance(memory: Memory, snapshot: Snapshot, triggers: tuple[Trigger, ...], *
     since = memory.low_load_since
     if not is_low_load(triggers) or replaced:
         since = None
+    if since is not None and since > now:
+        since = now  # the clock was set back: what is certain begins now
     if since is None and is_low_load(triggers):
         since = now
     peak = None if since is None else _higher(memory.peak if since == memory.low_load_since else None, snapshot)
     # A purchase that was refused leaves too, but it never served: no drain ends with it.
     leaving = frozenset(s.name for s in snapshot.servers if s.leaving and s.ready_at is not None)
     ended = now if memory.leaving - leaving else memory.last_drain_ended
+    ended = None if ended is None else min(ended, now)
     return Memory(
         low_load_since=since,
         last_drain_ended=ended,

@@ -69,3 +69,9 @@ def sold_out_until(count: int, *, now: float, jitter: float) -> float:
     """
     pause = min(SOLD_OUT_BACKOFF_SECONDS * 2.0 ** min(count - 1, 10), SOLD_OUT_BACKOFF_MAX_SECONDS)
     return now + pause * (1.0 + SOLD_OUT_JITTER * jitter)
+
+
+def still_sold_out(until: float | None, *, now: float) -> bool:
+    """Whether a sold-out mark holds; one that seems to last too long is from before the clock was set back."""
+    longest = SOLD_OUT_BACKOFF_MAX_SECONDS * (1.0 + SOLD_OUT_JITTER)
+    return until is not None and now < until <= now + longest

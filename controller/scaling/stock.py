@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from controller.api.regionpreset import OfferState, OfferStatus
 from controller.api.times import rfc3339, unix
-from controller.scaling.offers import sold_out_until
+from controller.scaling.offers import sold_out_until, still_sold_out
 
 #: How long a claim holds at most: longer than a purchase takes to be answered, as short as the shortest back-off.
 CLAIM_SECONDS: Final = 180.0
@@ -19,12 +19,13 @@ CLAIM_SECONDS: Final = 180.0
 
 def resting(offer: OfferStatus, *, now: float) -> bool:
     """Whether the last sold-out answer still keeps everybody away."""
-    return offer.state == "SoldOut" and (unix(offer.sold_out_until) or 0.0) > now
+    return offer.state == "SoldOut" and still_sold_out(unix(offer.sold_out_until), now=now)
 
 
 def claimed(offer: OfferStatus, *, now: float) -> bool:
     """Whether some purchase is finding out."""
-    return offer.probed_by is not None and (unix(offer.probe_until) or 0.0) > now
+    # One that seems to hold longer than any is from before the clock was set back.
+    return offer.probed_by is not None and now < (unix(offer.probe_until) or 0.0) <= now + CLAIM_SECONDS
 
 
 def closed_until(offer: OfferStatus, *, now: float) -> float:

@@ -15,12 +15,15 @@ import aiohttp
 import pytest
 import yaml
 
+from controller.kube.client import KubeClient
+from controller.kube.connect import load
 from controller.sandbox.children import Child
 from controller.sandbox.cloudsim import SANDBOX_KEY, CloudConfig, SimulatedCloud
 from controller.sandbox.cloudsim.cloud import InstanceView
 from controller.sandbox.gpuserver import Behaviour, Fleet
 from controller.sandbox.kubectl import find_kubectl
 from controller.sandbox.loopback import free_port, reserve_block
+from tests.operator.oracle import Oracle, Witness
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).parents[2]
@@ -41,6 +44,7 @@ class Rig:
         block = reserve_block(7860)
         stack.callback(block.release)
         self._addresses = str(block.network)
+        self.oracle: Oracle
         self.cloud: SimulatedCloud
 
     async def start_cloud(self, config: CloudConfig) -> None:
@@ -61,6 +65,25 @@ class Rig:
         )
         self.stack.push_async_callback(self.cloud.stop)
         await self.cloud.start(HOST, 0)
+
+    async def start_oracle(self) -> None:
+        """Look on from the beginning, and judge at the end: see `tests.operator.oracle`."""
+        kube, witness = KubeClient(load(str(self.kubeconfig))), Witness(self.cloud.now)
+        self.stack.push_async_callback(kube.close)
+        looking = asyncio.create_task(witness.watch(kube, self.namespace))
+
+        async def end() -> None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+        self.stack.push_async_callback(end)
+        self.oracle = Oracle(witness)
+        self._kube = kube
+
+    async def judge(self) -> None:
+        """What was bought, owned and booked, whatever else the test looked at."""
+        async with asyncio.timeout(30):
+            await self.oracle.judge(self.cloud, self._kube, self.namespace)
 
     # --- processes -----------------------------------------------------------------------------------------------
 
@@ -250,4 +273,18 @@ async def rig(cluster: Any, cloud_config: CloudConfig, tmp_path: Path) -> AsyncI
         made = Rig(Path(cluster.kubeconfig), namespace, tmp_path, stack)
         await made.start_cloud(cloud_config)
         await made.kubectl("create", "namespace", namespace)
+        await made.start_oracle()
         yield made
+        await made.judge()
+
+
+@pytest.fixture
+def crash_points(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
+    """Tell how many moments a test let the process die at; the summary of the run adds them up."""
+    return lambda count: record_property("crash points", count)
+
+
+@pytest.fixture
+def fault_cases(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
+    """Tell how many cases of the fault list a test went through; the summary of the run adds them up."""
+    return lambda count: record_property("fault cases", count)

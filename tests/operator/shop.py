@@ -28,7 +28,7 @@ from controller.sandbox import shipped
 from controller.sandbox.cloudsim import SANDBOX_KEY, CloudConfig, SimulatedCloud
 from controller.sandbox.cloudsim.ledger import Purchase
 from controller.sandbox.kubeapi.server import LocalKubernetes
-from tests.operator.test_crash_matrix import CLOUD_WRITES, KUBE_WRITES, Fuse, Mortal, idle_dispatcher
+from tests.operator.world import CLOUD_WRITES, KUBE_WRITES, Dispatcher, Fuse, Mortal
 
 HOST = "127.0.0.1"
 DEFAULT = {"namespace": "default"}
@@ -42,6 +42,10 @@ class Clock:
 
     def __call__(self) -> float:
         return time.time() + self.ahead
+
+    def steady(self) -> float:
+        """Seconds that have passed."""
+        return time.monotonic() + self.ahead
 
 
 @dataclass
@@ -77,7 +81,8 @@ class Shop:
             cast("Cloud", Mortal(cloud, fuse, (*CLOUD_WRITES, "create_application"))),
             settings,
         )
-        life.ctx.clock = cast("Any", life.ctx.cloud)._clock = self.clock
+        life.ctx.clock, life.ctx.steady = self.clock, self.clock.steady
+        cast("Any", life.ctx.cloud)._clock = self.clock.steady
         self.life = life
         kinds = (("GpuPool", POOLS), ("RegionPreset", PRESETS), ("GpuInstance", INSTANCES))
         watches = [asyncio.create_task(self._follow(life, kind, resource)) for kind, resource in kinds]
@@ -236,4 +241,6 @@ async def open_shop(**config: Any) -> AsyncIterator[Shop]:
         stack.push_async_callback(kubernetes.stop)
         kube = KubeClient(Connection(await kubernetes.start(HOST, 0)))
         stack.push_async_callback(kube.close)
-        yield Shop(kube, cloud, await idle_dispatcher(stack), clock)
+        dispatcher = Dispatcher(kube)
+        await dispatcher.start(stack)
+        yield Shop(kube, cloud, dispatcher.url, clock)

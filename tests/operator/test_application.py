@@ -9,7 +9,7 @@ from controller.api.names import Condition
 from controller.operator.objects import INSTANCES, PRESETS
 from controller.sandbox.cloudsim.applications import SimApplication
 from tests.operator.shop import Shop, open_shop
-from tests.operator.test_crash_matrix import Fuse
+from tests.operator.world import Fuse
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -24,6 +24,8 @@ async def kill(operator: Any) -> None:
 
 async def forget(rig: Any, name: str) -> None:
     """Remove a GpuInstance as nobody should: its finalizers by hand, so that nothing is destroyed."""
+    lost = (await rig.get("gpuinstance", name))["status"]["instanceId"]
+    rig.oracle.intends(lost, "its object is removed by hand")
     await rig.kubectl(
         "patch", "gpuinstance", name, "--type", "merge", "-p", json.dumps({"metadata": {"finalizers": []}})
     )
@@ -136,6 +138,7 @@ async def test_an_orphan_is_no_leak(rig: Any, make_pool: Make, make_preset: Make
     await rig.start_operator("--leak-audit", "delete")
     await rig.apply(make_preset("ap-beijing"), make_pool(1, deletionPolicy="Orphan"))
     (orphan,) = await rig.ready(1)
+    rig.oracle.intends(orphan["status"]["instanceId"], "an orphan lives on")
     await rig.kubectl("delete", "gpupool", "pool", "--timeout=60s")
     await rig.apply(make_pool())
 

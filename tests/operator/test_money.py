@@ -134,6 +134,7 @@ async def test_an_orphaning_pool_lets_its_instances_live(rig: Any, make_pool: Ma
     await rig.start_dispatcher()
     await rig.apply(make_preset("ap-beijing"), make_pool(1, deletionPolicy="Orphan"))
     (server,) = await rig.ready(1)
+    rig.oracle.intends(server["status"]["instanceId"], "an orphan lives on")
     await rig.kubectl("delete", "gpupool", "pool", "--timeout=60s")
     assert rig.alive() == [server["status"]["instanceId"]]
     (left,) = await rig.all("gpuinstances")

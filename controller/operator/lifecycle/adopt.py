@@ -17,7 +17,7 @@ async def adopt(services: Services, instance: GpuInstance) -> float:
     if refused(instance):
         await ctx.objects.delete_instance(instance)
         return REPEAT_SECONDS
-    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.clock() - 1.0)
+    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.view.now() - 1.0)
     found = seen.find(wanted)
     if found is not None and found.state not in ("TERMINATING", "TERMINATED"):
         instance = await services.write(instance, instanceName=found.name)

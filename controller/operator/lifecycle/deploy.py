@@ -12,7 +12,7 @@ from controller.operator import purchases
 from controller.operator.lifecycle.optimize import before_ready
 from controller.operator.lifecycle.probe import healthy, warm_up
 from controller.operator.lifecycle.services import Services
-from controller.operator.lifecycle.vanish import vanished
+from controller.operator.lifecycle.vanish import look, vanished
 from controller.scaling.conditions import condition
 
 logger = logging.getLogger(__name__)
@@ -24,13 +24,13 @@ LOOK_SECONDS: Final = 5.0
 async def deploy(services: Services, instance: GpuInstance) -> float:
     """One look at an instance that was bought and does not serve yet."""
     ctx, server = services.ctx, services.spec_of(instance).server
-    seen = await ctx.view.region(instance.spec.region)
-    found = seen.find(instance.status.instance_id)
+    sight = await look(services, instance)
+    found = sight.found
     if found is not None and found.state in ("LAUNCH_FAILED", "TERMINATED", "TERMINATING"):
         return await fail(services, instance, f"the cloud reports {found.state}")
-    if found is None and await vanished(services, instance, seen):
+    if await vanished(services, instance, sight):
         return await fail(services, instance, "the cloud no longer has the instance")
-    waited = ctx.clock() - (unix(instance.status.launched_at) or ctx.clock())
+    waited = ctx.lasted(ctx.memory_of(instance).bought_at, unix(instance.status.launched_at))
     if waited > server.startup_timeout_seconds:
         limit = f"server.startupTimeoutSeconds is {server.startup_timeout_seconds}"
         return await fail(services, instance, f"not Ready after {waited:.0f} s, {limit}: {instance.status.message}")

@@ -11,7 +11,7 @@ from typing import Final
 
 from controller.api.gpuinstance import GpuInstance
 from controller.api.names import Condition, instance_name
-from controller.api.times import rfc3339, unix
+from controller.api.times import rfc3339
 from controller.cloud.contract import LaunchSpec
 from controller.cloud.errors import (
     CloudError,
@@ -69,6 +69,7 @@ async def launch(services: Services, instance: GpuInstance) -> float:
         whose = instance.metadata.key
         if not ctx.blocks.claim(instance.spec.region, by=whose, now=ctx.clock()):
             return await _stand_down(services, instance)
+        ctx.memory_of(instance).sole = True
         instance = await services.write(
             instance,
             condition(Condition.LAUNCHED, "Unknown", "Requested", "RunInstances is being called"),
@@ -95,6 +96,7 @@ async def _request(services: Services, instance: GpuInstance, spec: LaunchSpec) 
         return await _again(services, instance, error)
     except UnclearError as error:
         ctx.metrics.launches.labels(*labels, "unclear").inc()
+        ctx.memory_of(instance).tried_at = ctx.steady()
         return await _unclear(services, instance, error)
     except CloudError as error:
         return await _refused(services, instance, error)
@@ -108,6 +110,7 @@ async def record(services: Services, instance: GpuInstance, instance_id: str, *,
     """Write down what was bought (or taken over); billing has started."""
     memory = services.ctx.memory_of(instance)
     memory.unclear = memory.throttled = 0
+    memory.bought_at = services.ctx.steady()
     message = f"{instance.spec.bundle} in {instance.spec.region} is {instance_id}"
     # The purchase may be older than this look at it; billed since the attempt is the honest upper bound.
     launched = instance.status.launched_at or instance.status.attempted_at or rfc3339(services.ctx.clock())
@@ -137,7 +140,7 @@ async def find_by_name(services: Services, instance: GpuInstance) -> str | None:
         CloudError: the region could not be listed; nothing is known then.
     """
     ctx = services.ctx
-    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.clock() - 1.0)
+    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.view.now() - 1.0)
     name = launch_spec(instance, ctx.cluster_uid).name
     found = [i for i in seen.named(name) if i.state != "TERMINATED"]
     if len(found) > 1:
@@ -240,12 +243,12 @@ def _hint(error: CloudError) -> str:
 
 async def _proven_absent(services: Services, instance: GpuInstance) -> bool:
     """Nothing bears this object's name: every earlier attempt was answered, or a late and complete listing says so."""
-    unclear = any(c.type == Condition.OUTCOME_UNKNOWN and c.status == "True" for c in instance.status.conditions)
-    if not unclear and services.ctx.memory_of(instance).unclear == 0:
+    ctx, memory = services.ctx, services.ctx.memory_of(instance)
+    # A process that died in the middle of its attempt left no word of how that ended.
+    if memory.sole and memory.tried_at is None:
         return True
-    ctx = services.ctx
-    since = ctx.clock() - (unix(instance.status.attempted_at) or ctx.clock())
-    if since < LISTING_LAG_SECONDS:
+    # From the last attempt on, for it may be the one that bought; one of an earlier process came before this one.
+    if ctx.steady() - (memory.tried_at or memory.born) < LISTING_LAG_SECONDS:
         return False
-    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.clock() - 1.0)
+    seen = await ctx.view.region(instance.spec.region, newer_than=ctx.view.now() - 1.0)
     return seen.listing.complete and not seen.named(launch_spec(instance, ctx.cluster_uid).name)

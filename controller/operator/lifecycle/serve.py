@@ -10,7 +10,7 @@ from controller.api.times import rfc3339, unix
 from controller.operator.lifecycle.optimize import doubt, optimize
 from controller.operator.lifecycle.probe import healthy
 from controller.operator.lifecycle.services import Services
-from controller.operator.lifecycle.vanish import vanished
+from controller.operator.lifecycle.vanish import look, vanished
 from controller.operator.rounds import until_next
 from controller.scaling.conditions import condition
 from controller.scaling.replicas import drained
@@ -22,8 +22,7 @@ DRAIN_LOOK_SECONDS: Final = 2.0
 async def serve(services: Services, instance: GpuInstance) -> float:
     """One look at a server that is (or was) Ready."""
     spec = services.spec_of(instance)
-    seen = await services.ctx.view.region(instance.spec.region)
-    if await vanished(services, instance, seen):
+    if await vanished(services, instance, await look(services, instance)):
         return await _gone(services, instance)
     instance = await follow_drain(services, instance)
     was_down = instance.status.phase == "Unhealthy"
@@ -53,11 +52,16 @@ async def _gone(services: Services, instance: GpuInstance) -> float:
 async def follow_drain(services: Services, instance: GpuInstance) -> GpuInstance:
     """Bring the phase in line with `spec.drain` (or with deletion, which drains too)."""
     phase = instance.status.phase
+    memory, now = services.ctx.memory_of(instance), rfc3339(services.ctx.clock())
+    if phase == "Draining" and instance.draining and (instance.status.drain_started_at or now) > now:
+        # The clock was set back since then. What others compute with that time would wait until it comes again.
+        return await services.write(instance, drainStartedAt=now)
     if instance.draining and phase == "Ready":
-        now = rfc3339(services.ctx.clock())
+        memory.draining_at = services.ctx.steady()
         waiting = condition(Condition.DRAINED, "False", "Draining", "takes no new tasks; running ones finish")
         return await services.write(instance, waiting, phase="Draining", drainStartedAt=now)
     if not instance.draining and phase == "Draining":
+        memory.draining_at = None
         back = condition(Condition.DRAINED, "False", "TakenBack", "the drain was taken back")
         return await services.write(instance, back, phase="Ready", drainStartedAt=None)
     return instance
@@ -65,11 +69,14 @@ async def follow_drain(services: Services, instance: GpuInstance) -> GpuInstance
 
 async def note_drained(services: Services, instance: GpuInstance, spec: GpuPoolSpec) -> bool:
     """Record that nothing is in flight any more (or that the drain time is over); True when it is so."""
-    since, timeout = unix(instance.status.drain_started_at), spec.scaling.down.drain_timeout_seconds
-    now, scrape = services.ctx.clock(), services.ctx.scrape_of(instance)
-    if not drained(scrape, instance.metadata.name, since=since, timeout_seconds=timeout, now=now):
+    if instance.status.drain_started_at is None:
         return False
-    late = since is not None and now - since >= timeout
+    ctx, timeout = services.ctx, spec.scaling.down.drain_timeout_seconds
+    lasted = ctx.lasted(ctx.memory_of(instance).draining_at, unix(instance.status.drain_started_at))
+    now, scrape = ctx.clock(), ctx.scrape_of(instance)
+    if not drained(scrape, instance.metadata.name, since=now - lasted, timeout_seconds=timeout, now=now):
+        return False
+    late = lasted >= timeout
     reason = "TimedOut" if late else "Idle"
     message = f"scaling.down.drainTimeoutSeconds is {timeout}" if late else "every dispatcher reports it idle"
     if not any(c.type == Condition.DRAINED and c.status == "True" for c in instance.status.conditions):

@@ -16,6 +16,7 @@ from controller.cloud.errors import (
 from controller.operator.lifecycle.launch import find_by_name, launch, record, refused
 from controller.operator.lifecycle.serve import follow_drain, note_drained
 from controller.operator.lifecycle.services import Services
+from controller.operator.lifecycle.vanish import look, may_be_new, vanished
 from controller.operator.money import bill
 from controller.scaling.conditions import condition
 from controller.scaling.ledger import accrued, shown
@@ -59,18 +60,18 @@ def _address_free(services: Services, instance: GpuInstance) -> bool:
 
 
 async def _destroy(services: Services, instance: GpuInstance) -> float | None:
-    ctx, requested = services.ctx, unix(instance.status.terminate_requested_at)
-    if requested is None:
+    ctx = services.ctx
+    if instance.status.terminate_requested_at is None:
         await ctx.traffic.last_reading(instance)
-        requested = ctx.clock()
-        at = rfc3339(requested)
+        at = rfc3339(ctx.clock())
         instance = await services.write(instance, terminateRequestedAt=at, message="asking for destruction")
-    if not ctx.memory_of(instance).asked:
+    asked_at = ctx.memory_of(instance).asked_at
+    if asked_at is None:
         # A process that died may have recorded the intent and got no further; asking once more does no harm.
         return await _ask(services, instance)
-    if await _is_gone(services, instance, requested):
+    if await _is_gone(services, instance, asked_at):
         return await _ended(services, instance)
-    if ctx.clock() - requested > ASK_AGAIN_SECONDS:
+    if ctx.steady() - asked_at > ASK_AGAIN_SECONDS:
         return await _ask(services, instance)
     return min(LOOK_SECONDS, ctx.settings.cloud_interval)
 
@@ -80,9 +81,9 @@ async def _ask(services: Services, instance: GpuInstance) -> float:
     memory = services.ctx.memory_of(instance)
     try:
         await services.ctx.cloud.terminate_instance(instance.spec.region, instance.status.instance_id)
-        memory.asked = True
+        memory.asked_at = services.ctx.steady()
     except NotFoundError:
-        memory.asked = True
+        memory.asked_at = services.ctx.steady()
     except (InProgressError, ThrottledError, UnavailableError, UnclearError) as error:
         await services.write(instance, message=f"destruction not confirmed yet: {error}")
     except CloudError as error:
@@ -92,17 +93,14 @@ async def _ask(services: Services, instance: GpuInstance) -> float:
     return min(LOOK_SECONDS, services.ctx.settings.cloud_interval)
 
 
-async def _is_gone(services: Services, instance: GpuInstance, requested: float) -> bool:
-    """Absent (or TERMINATED) in a complete listing asked for after the request, and unknown by id."""
-    ctx = services.ctx
-    seen = await ctx.view.region(instance.spec.region, newer_than=requested)
-    found = seen.find(instance.status.instance_id)
-    if found is not None:
-        return found.state == "TERMINATED"
-    if not seen.listing.complete:
+async def _is_gone(services: Services, instance: GpuInstance, asked_at: float) -> bool:
+    """TERMINATED, or not found after the request: in a complete listing and by id, or twice by id where none is."""
+    sight = await look(services, instance, newer_than=asked_at)
+    if sight.present:
         return False
-    left = await ctx.cloud.describe_instances(instance.spec.region, [instance.status.instance_id])
-    return all(i.state == "TERMINATED" for i in left)
+    if sight.found is not None:
+        return True
+    return (sight.complete and not may_be_new(services, instance)) or await vanished(services, instance, sight)
 
 
 async def _ended(services: Services, instance: GpuInstance) -> float | None:

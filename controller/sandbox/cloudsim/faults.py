@@ -35,8 +35,14 @@ FaultKind = Literal[
     "literal_paging",
     "swapped_paging",
     "wrong_total",
+    "truncated_paging",
+    "shuffled_paging",
+    "repeated_entries",
     # The instance never comes up.
     "launch_failed",
+    "never_running",
+    # The destruction is accepted, and does not happen.
+    "ignored",
 ]
 
 _CHANGES: Final = frozenset({"RunInstances", "TerminateInstances", "CreateApplication"})
@@ -48,6 +54,8 @@ APPLIES_TO: Final[dict[str, frozenset[str]]] = {
     "sold_out": _BUYS | {"InquirePriceRunInstances"},
     "arrears": _BUYS,
     "launch_failed": _BUYS,
+    "never_running": _BUYS,
+    "ignored": frozenset({"TerminateInstances"}),
     "busy": frozenset({"TerminateInstances", "CreateApplication"}),
     "commit_then_500": _CHANGES | _UPLOADS,
     "commit_then_reset": _CHANGES | _UPLOADS,
@@ -58,6 +66,9 @@ APPLIES_TO: Final[dict[str, frozenset[str]]] = {
     "literal_paging": _LISTS,
     "swapped_paging": _LISTS,
     "wrong_total": _LISTS,
+    "truncated_paging": _LISTS,
+    "shuffled_paging": _LISTS,
+    "repeated_entries": _LISTS,
 }
 #: The error codes of the refusals.
 REFUSALS: Final[dict[str, str]] = {

@@ -34,6 +34,8 @@ MAX_DISK_GIB: Final = 1000
 PAGE_SIZE: Final = 100
 #: Largest Offset of DescribeInstances under the literal reading of its documentation.
 LITERAL_OFFSET: Final = 100
+#: Entries that a truncated list shows and counts: the oldest.
+TRUNCATED: Final = 200
 #: The values that the documentation of the `instance-state` filter lists.
 FILTER_STATES: Final = frozenset({"RUNNING", "PENDING", "STOPPED", "ARREARS", "STOPPED_NO_CHARGE"})
 APPLICATION_FILTERS: Final = frozenset({"application-id", "application-name", "application-type", "scene-id"})
@@ -52,6 +54,8 @@ def run_instances(call: Call, params: RunInstances) -> dict[str, Any]:
             raise ApiError("InvalidParameterValue", "The ClientToken was used with other parameters.")
         return {"InstanceIdSet": list(known[1])}
     made = call.world.run(order, params.instance_count, call.now, doomed="launch_failed" in call.faults)
+    for one in made:
+        one.stuck = "never_running" in call.faults
     ids = tuple(one.instance_id for one in made)
     if params.client_token:
         call.world.tokens[key] = (fingerprint, ids)
@@ -86,7 +90,7 @@ def terminate_instances(call: Call, params: TerminateInstances) -> dict[str, Any
     check_ids(params.instance_ids)
     for instance_id in params.instance_ids:
         call.world.find(instance_id, call.region)
-    if not params.dry_run:
+    if not params.dry_run and "ignored" not in call.faults:
         call.world.terminate(params.instance_ids, call.region, call.now)
     return {}
 
@@ -106,8 +110,20 @@ def describe_instances(call: Call, params: DescribeInstances) -> dict[str, Any]:
         field = _instance_field(wanted)
         shown = [one for one in shown if field(one) in wanted.values]
     extra = 1 if "wrong_total" in call.faults else 0
+    shown = _as_faults_have_it(call, shown)
     page = shown[params.offset : params.offset + params.limit]
+    if "repeated_entries" in call.faults and len(page) > 1:
+        page[-1] = page[0]
     return {"TotalCount": len(shown) + extra, "InstanceSet": [instance_fields(call, one) for one in page]}
+
+
+def _as_faults_have_it(call: Call, shown: list[SimInstance]) -> list[SimInstance]:
+    """What a list shows, in which order: under the faults, less than there is, and another order for each page."""
+    if "truncated_paging" in call.faults:
+        shown = sorted(shown, key=lambda one: one.created)[:TRUNCATED]
+    if "shuffled_paging" in call.faults:
+        call.world.shuffle(shown)
+    return shown
 
 
 def describe_applications(call: Call, params: DescribeApplications) -> dict[str, Any]:

@@ -79,6 +79,8 @@ class SimInstance:
     state: State = "PENDING"
     #: Whether it was decided at the start that it will not come up.
     doomed: bool = False
+    #: Stays PENDING until it is destroyed.
+    stuck: bool = False
     operation: str = "RunInstances"
     running_at: float | None = None
     failed_at: float | None = None
@@ -198,7 +200,7 @@ class World:
         """
         chosen = [self.find(instance_id, region) for instance_id in instance_ids]
         for one in chosen:
-            pending_ok = one.state == "PENDING" and self.config.terminate_while_pending == "allow"
+            pending_ok = one.state == "PENDING" and (one.stuck or self.config.terminate_while_pending == "allow")
             if one.operation_state(now) == "OPERATING" and not pending_ok:
                 raise ApiError("OperationDenied.InstanceOperationInProgress", "Another operation is in progress.")
         for one in chosen:
@@ -262,7 +264,7 @@ class World:
         return self.config.free_traffic_gb if instance.quota_gb is None else instance.quota_gb
 
     def _due(self, one: SimInstance) -> float | None:
-        if one.state == "PENDING":
+        if one.state == "PENDING" and not one.stuck:
             return one.created + self.config.deploy_s
         if one.state == "TERMINATING" and one.terminating_at is not None:
             return one.terminating_at + self.config.terminate_s
@@ -284,6 +286,10 @@ class World:
         else:
             one.state, one.running_at, one.address = "RUNNING", due, self._addresses.take()
             yield Move(one, "RUNNING")
+
+    def shuffle(self, instances: list[SimInstance]) -> None:
+        """Put them into any order."""
+        self._random.shuffle(instances)
 
     def _restock(self, one: SimInstance) -> None:
         offer = (one.order.region, one.order.bundle)
