@@ -83,7 +83,9 @@ def test_after_a_peak_a_step_of_auto_leaves_what_the_steady_load_needs(busy: flo
     """It goes down in few steps, and buys nothing back beyond what a step of one buys under the same load."""
     after = [(20.0, 12.0), (400.0, busy)]
     one, auto = (outcome(run(after, 5, 1, down)) for down in (1, "Auto"))
-    assert auto.cost_cny <= one.cost_cny
+    assert auto.launches <= one.launches
+    # What goes sooner is not there for chance: a little more may be paid elsewhere, not what it saved.
+    assert auto.cost_cny <= 1.03 * one.cost_cny
     assert auto.direction_changes <= one.direction_changes + 2
 
 
