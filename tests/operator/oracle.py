@@ -253,16 +253,21 @@ def _misjudged(bill: Bill, books: Books) -> list[Finding]:
     return [Finding(bill.instance_id, f"{life.name} ({bill.instance_id}): {', '.join(wrong)}")] if wrong else []
 
 
+def _asked_for(life: Life) -> bool:
+    """Something may be billed for it: it was tried to buy, or was taken over."""
+    return bool(life.status.get("attemptedAt") or life.status.get("launchedAt"))
+
+
 def _misbooked(pool: Life, books: Books) -> list[Finding]:
     """What the pool says it spent, against its instances' own times."""
     uid, spend = pool.raw["metadata"]["uid"], pool.status.get("spend")
-    lives = [i for i in books.instances.values() if i.spec["poolUID"] == uid and i.status.get("attemptedAt")]
+    lives = [i for i in books.instances.values() if i.spec["poolUID"] == uid and _asked_for(i)]
     if spend is None or books.edge_seconds is None:
         return [Finding(pool.name, f"pool {pool.name} keeps no books")] if lives and spend is None else []
     least = most = 0.0
     for life in lives:
         start, end = unix(life.status.get("launchedAt")), unix(life.status.get("endedAt"))
-        begun = start or unix(life.status["attemptedAt"]) or books.now
+        begun = start or unix(life.status.get("attemptedAt")) or books.now
         cost = max(0.0, life.spec["pricePerHour"] * ((end or books.now) - begun) / 3600.0)
         # What is gone without an end was let go of by hand; what was only tried may have been refused.
         booked = start and end and (life.gone is not None or life.raw["metadata"]["uid"] in spend["booked"])
