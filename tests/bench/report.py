@@ -80,6 +80,8 @@ OPERATOR_LINES: Final = {
     "rss_mb": Line("memory, resident, at most", "MB", at_most=256),
     "rss_mb_steady": Line("memory at rest, resident", "MB"),
     "decision_p99_s": Line("a decision, p99", "s", at_most=1.0),
+    "decision_p99_at_rest_s": Line("a decision at rest, p99", "s"),
+    "decision_p99_while_buying_s": Line("a decision while all buy, p99", "s"),
     "trigger_to_purchase_p99_s": Line("trigger to RunInstances, p99", "s"),
     "trigger_to_purchase_p50_s": Line("trigger to RunInstances, p50", "s"),
     "trigger_to_purchase_over_interval_s": Line("p99 beyond one interval", "s", at_most=1.0),

@@ -87,6 +87,8 @@ def measure(plan: Plan, tell: Callable[[str], None]) -> tuple[dict[str, Any], di
         "rss_mb": peak,
         "rss_mb_steady": alone.rss_mb,
         "decision_p99_s": percentile(decisions, 0.99),
+        "decision_p99_at_rest_s": percentile(_less(alone.end, alone.begin), 0.99),
+        "decision_p99_while_buying_s": percentile(_less(last, alone.end), 0.99),
         "trigger_to_purchase_p99_s": _ranked(waits, 0.99),
         "trigger_to_purchase_p50_s": median(waits),
         "trigger_to_purchase_over_interval_s": _ranked(waits, 0.99) - plan.interval,
