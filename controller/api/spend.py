@@ -30,6 +30,7 @@ class Spend(Model, frozen=True, kw_only=True):
     yesterday: float = 0.0
     last_month: float = 0.0
     traffic_this_month: Annotated[float, _text("Estimate for traffic beyond the free quota; not in `thisMonth`.")] = 0.0
+    traffic_last_month: Annotated[float, _text("`trafficThisMonth` as it ended.")] = 0.0
     forecast_this_month: Annotated[float, _text("`thisMonth` as it is expected to end.")] = 0.0
     forecast_basis: Annotated[
         Literal["", "Last7Days", "Last24Hours", "Now"],

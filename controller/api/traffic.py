@@ -62,6 +62,8 @@ class TrafficStatus(Model, frozen=True, kw_only=True):
     max_instance_gb: float = field(default=0.0, name="maxInstanceGB")
     optimized_servers: Annotated[int, Meta(description="Servers at which hooks are in effect.")] = 0
     checked_at: str | None = None
+    last_month: Annotated[str, Meta(description="The month before, YYYY-MM; empty while it is not known.")] = ""
+    last_month_gb: Annotated[float, Meta(description="GB used in it.")] = field(default=0.0, name="lastMonthGB")
 
 
 class InstanceTraffic(Model, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ async def write_down(ctx: Context, key: str, snapshot: Snapshot, decided: Plan) 
         "scaleUp": write(efficacy_status(decided.memory.efficacy or Efficacy())),
         "traffic": write(traffic),
         "alerts": [write(alert) for alert in alerts],
-        "costLog": write(log_costs(ctx, pool, spend, traffic.used_gb, alerts)),
+        "costLog": write(log_costs(ctx, pool, spend, traffic, alerts)),
         "conditions": merged,
         "observedGeneration": pool.metadata.generation,
         "selector": f"{POOL_LABEL}={pool.metadata.name}",

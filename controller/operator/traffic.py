@@ -10,7 +10,9 @@ from controller.api.model import ConditionModel
 from controller.api.times import rfc3339
 from controller.api.traffic import TrafficStatus
 from controller.operator.trafficwatch import TrafficWatch
-from controller.scaling.quota import Share, month_to_date, quota_condition
+from controller.scaling.periods import MONTH
+from controller.scaling.quota import Share, month_over, month_to_date, quota_condition
+from controller.scaling.readings import beijing_month
 from controller.scaling.usage import used_this_month
 
 
@@ -32,8 +34,11 @@ def pool_traffic(
     watch: TrafficWatch, pool: GpuPool, instances: Iterable[GpuInstance], *, now: float
 ) -> tuple[TrafficStatus, ConditionModel]:
     """`status.traffic` and `TrafficWithinQuota` as they should stand now."""
-    status, spec = pool.status, pool.spec.traffic
-    traffic = month_to_date(status.traffic, shares(instances, now=now), status.spend.booked, spec, now=now)
+    status, spec, instances = pool.status, pool.spec.traffic, list(instances)
+    before, booked = status.traffic, status.spend.booked
+    if before.month and before.month < beijing_month(now):
+        before = month_over(before, shares(instances, now=MONTH.end(before.month) - 1.0), booked)
+    traffic = month_to_date(before, shares(instances, now=now), booked, spec, now=now)
     checked = watch.checked_at(pool)
     told = quota_condition(traffic, spec, reads=watch.reads(pool), checked_at=checked, now=now)
     return replace(traffic, checked_at=None if checked is None else rfc3339(checked)), told

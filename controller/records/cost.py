@@ -33,6 +33,12 @@ class CostRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     traffic_cost: Annotated[
         Amount | None, Meta(description="Estimate for what of it was beyond the free quota; null likewise.")
     ]
-    traffic_month_gb: Annotated[Amount, Meta(description="Month to date when the line was written.")]
-    traffic_month_cost: Annotated[Amount, Meta(description="Estimate for the month to date when it was written.")]
+    traffic_month_gb: Annotated[
+        Amount | None,
+        Meta(
+            description="Of its month: to date when the line was written, or all of it if the month was over by "
+            "then; null where that is not known any more."
+        ),
+    ]
+    traffic_month_cost: Annotated[Amount | None, Meta(description="Estimate for it; null likewise.")]
     alarms: Annotated[tuple[Alarm, ...], Meta(description="What fired when the line was written.")]

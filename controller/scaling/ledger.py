@@ -182,7 +182,19 @@ def with_traffic(spend: Spend, before: Spend, bills: Iterable[Bill], prices: Tra
     new = unbooked(before, bills)
     ended = kept + sum(_excess(b, prices) for b in new if b.end is not None)
     live = sum(_excess(b, prices) for b in new if b.end is None)
-    return replace(spend, ended_traffic_this_month=round(ended, 6), traffic_this_month=round(ended + live, 6))
+    return replace(
+        spend,
+        ended_traffic_this_month=round(ended, 6),
+        traffic_this_month=round(ended + live, 6),
+        traffic_last_month=_traffic_last_month(spend, before),
+    )
+
+
+def _traffic_last_month(spend: Spend, before: Spend) -> float:
+    """What the month before the ledger's was estimated at when it ended; 0 if that is not known."""
+    if before.month == spend.month:
+        return before.traffic_last_month
+    return before.traffic_this_month if before.month and MONTH.after(before.month) == spend.month else 0.0
 
 
 def _excess(bill: Bill, prices: Traffic) -> float:

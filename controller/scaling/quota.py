@@ -12,6 +12,7 @@ from controller.api.optimization import Stage
 from controller.api.traffic import Thresholds, Traffic, TrafficLevel, TrafficStatus
 from controller.scaling.conditions import condition
 from controller.scaling.readings import beijing_month
+from controller.scaling.usage import GB_DECIMALS
 
 #: From the lowest on.
 LEVELS: Final[tuple[TrafficLevel, ...]] = ("Normal", "Optimize", "Warning", "Critical", "Emergency")
@@ -77,21 +78,35 @@ def month_to_date(
     live = [s for s in shares if not s.ended]
     ended = status.ended_gb if status.month == month else 0.0
     ended += sum(s.used_gb for s in shares if s.ended and s.uid not in known)
-    used = ended + sum(s.used_gb for s in live)
+    used = round(ended + sum(s.used_gb for s in live), GB_DECIMALS)
     worst = min(live, key=lambda s: (-s.used_gb, s.name), default=Share("", "", 0.0))
     holds = status.month == month and status.scope == spec.scope
     figure = used if spec.scope == "Pool" else worst.used_gb
     return replace(
         status,
         month=month,
-        used_gb=round(used, 6),
-        ended_gb=round(ended, 6),
+        used_gb=used,
+        ended_gb=round(ended, GB_DECIMALS),
         level=next_level(status.level if holds else "Normal", figure, spec.thresholds_gb),
         scope=spec.scope,
         max_instance=worst.name,
-        max_instance_gb=round(worst.used_gb, 6),
+        max_instance_gb=worst.used_gb,
         optimized_servers=sum(s.optimized for s in live),
     )
+
+
+def month_over(status: TrafficStatus, shares: Iterable[Share], booked: Iterable[str]) -> TrafficStatus:
+    """The status with what its month came to, for those who speak of it when it is over.
+
+    Args:
+        status: as last written in that month. Figures that only moved are written now and then, so it may be behind.
+        shares: what every instance whose object still exists used in that month. One that has been read in the next
+            month already says 0, so this sum may be behind too; no sum ever falls within a month, so the larger holds.
+        booked: UIDs whose traffic is already in `ended_gb`.
+    """
+    known = set(booked)
+    summed = status.ended_gb + sum(s.used_gb for s in shares if not (s.ended and s.uid in known))
+    return replace(status, last_month=status.month, last_month_gb=round(max(status.used_gb, summed), GB_DECIMALS))
 
 
 def server_stage(traffic: TrafficStatus, spec: Traffic, used_gb: float, *, now: float) -> Stage:

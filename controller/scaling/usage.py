@@ -14,6 +14,8 @@ from controller.api.times import rfc3339, unix
 from controller.api.traffic import InstanceTraffic
 from controller.scaling.readings import beijing_month, start_of_beijing_month
 
+#: Decimals of a figure in GB: to the byte.
+GB_DECIMALS: Final = 9
 #: The cloud's counter starts anew about when the month turns in Beijing; this much earlier or later is near enough.
 TURN_SECONDS: Final = 6 * 3600.0
 #: Away from a turn, a counter that stays lower for so long was set back: from there on its growth counts again.
@@ -103,4 +105,4 @@ def _fallen(traffic: InstanceTraffic, value: float, at: float) -> InstanceTraffi
 
 
 def _gb(value: float) -> float:
-    return round(value, 6)
+    return round(value, GB_DECIMALS)

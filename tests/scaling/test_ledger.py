@@ -213,7 +213,11 @@ def test_traffic_beyond_each_servers_own_quota_costs_its_price() -> None:
     second = with_traffic(book(first, bills[:2], now=NOON + 9), first, bills[:2], prices)
     assert second.traffic_this_month == 88.0
     later = with_traffic(book(second, [], now=NOON + 20 * DAY), second, [], prices)
-    assert later.traffic_this_month == 0.0
+    assert (later.traffic_this_month, later.traffic_last_month) == (0.0, 88.0)
+    kept = with_traffic(book(later, [], now=NOON + 21 * DAY), later, [], prices)
+    assert kept.traffic_last_month == 88.0
+    after_a_gap = with_traffic(book(second, [], now=NOON + 60 * DAY), second, [], prices)
+    assert after_a_gap.traffic_last_month == 0.0, "the month before is not the one that was last written"
 
 
 def test_storage_of_a_preset_counts_since_it_was_made_and_since_the_month_began() -> None:

@@ -11,6 +11,7 @@ from controller.scaling.quota import (
     LEVELS,
     Share,
     level_of,
+    month_over,
     month_to_date,
     next_level,
     quota_condition,
@@ -43,6 +44,18 @@ class TestTheSum:
         old = TrafficStatus(month="2026-01", used_gb=480.0, ended_gb=470.0, level="Emergency")
         new = month_to_date(old, [share("live", 1.0)], (), POOL, now=FEBRUARY)
         assert (new.used_gb, new.ended_gb, new.level) == (1.0, 0.0, "Normal")
+
+    def test_what_a_month_came_to_is_kept_through_the_next(self) -> None:
+        old = TrafficStatus(month="2026-01", used_gb=479.0, ended_gb=470.0)
+        over = month_over(old, [share("live", 10.5), share("gone", 470.0, ended=True)], ("uid-gone",))
+        new = month_to_date(over, [share("live", 1.0)], (), POOL, now=FEBRUARY)
+        assert (new.last_month, new.last_month_gb, new.used_gb) == ("2026-01", 480.5, 1.0)
+        again = month_to_date(new, [share("live", 2.0)], (), POOL, now=FEBRUARY + 10)
+        assert (again.last_month, again.last_month_gb) == ("2026-01", 480.5)
+
+    def test_a_server_already_read_in_the_next_month_takes_nothing_from_the_last(self) -> None:
+        old = TrafficStatus(month="2026-01", used_gb=480.0, ended_gb=470.0)
+        assert month_over(old, [share("live", 0.0)], ()).last_month_gb == 480.0
 
     def test_it_names_the_living_server_that_used_most(self) -> None:
         shares = [share("a", 7.0), share("b", 9.0), share("c", 9.0), share("gone", 99.0, ended=True)]
