@@ -5,6 +5,7 @@ There is no garbage collector here: what goes, goes because the operator saw to 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -180,7 +181,7 @@ def test_a_finalizer_taken_off_by_hand_is_found_by_the_audit(fault_cases: Callab
                 (lost,) = place.alive()
                 place.oracle.intends(lost, "its object is removed by hand")
                 await place.resize(0)
-                name, body = server["metadata"]["name"], {"metadata": {"finalizers": []}}
+                name, body = server["metadata"]["name"], {"metadata": dict[str, Any](finalizers=[])}
                 await place.kube.patch(INSTANCES, name, body, namespace=NAMESPACE)
                 await place.kube.delete(INSTANCES, name, namespace=NAMESPACE)
 

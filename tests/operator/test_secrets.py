@@ -10,12 +10,15 @@ import json
 import secrets
 import string
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from controller.api.crd import files
 from controller.sandbox.cloudsim import CloudConfig, Key
@@ -73,7 +76,8 @@ SECRETS = {
     "an API key": made_up(),
     "another token of a client": made_up(),
     "a cookie of a client": made_up(),
-    "the secret of a webhook": made_up(),
+    "the key of a robot": made_up(),
+    "the signing secret of a robot": made_up(),
 }
 
 
@@ -98,6 +102,10 @@ class Everything:
         self._rig = rig
         self._pages = pages
         self._parts: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Something else that was shown."""
+        self._parts.append(text)
 
     async def look(self) -> None:
         """Pages, and objects and events, as they are now."""
@@ -132,86 +140,142 @@ def quoting(text: str, **options: Any) -> dict[str, Any]:
     return {"code": text, "message": f"The SecretId {KEY.secret_id} is not valid: {KEY.secret_key}.", **options}
 
 
-@pytest.mark.processes
-@pytest.mark.timeout(180)
-async def test_whatever_goes_wrong_no_secret_is_written_or_shown(
-    rig: Any, make_pool: Make, make_preset: Make, tmp_path: Path
-) -> None:
-    secret = {"metadata": {"name": "scrape"}, "stringData": {"token": SECRETS["the scrape token"]}}
-    webhook = {
-        "metadata": {"name": "webhook"},
-        "stringData": {"url": f"https://x/?k={SECRETS['the secret of a webhook']}"},
+async def parrot(stack: AsyncExitStack) -> str:
+    """A receiver of notifications that takes none, and repeats what it was sent; returns its base URL."""
+
+    async def answer(request: web.Request) -> web.Response:
+        said = (
+            f"{request.raw_path} {request.path_qs} {dict(request.query)} {dict(request.headers)} {await request.text()}"
+        )
+        return web.json_response({"errcode": 310000, "errmsg": said})
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    await web.TCPSite(runner, HOST, 0).start()
+    return f"http://{HOST}:{runner.addresses[0][1]}"
+
+
+def robots(base: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """The Secret's entries and the pool's destinations: one that repeats, one that is not there, one that is no URL."""
+    key, sign = SECRETS["the key of a robot"], SECRETS["the signing secret of a robot"]
+    entries = {
+        "ding": f"{base}/robot/send?access_token={quote(key, safe='')}",
+        "feishu": f"{base}/open-apis/bot/v2/hook/{quote(key, safe='')}",
+        "dead": f"http://{HOST}:1/{quote(key, safe='')}?k={quote(key, safe='')}",
+        "bad": f"htp:/{key}",
+        "sign": sign,
     }
-    await rig.apply(*({"apiVersion": "v1", "kind": "Secret"} | body for body in (secret, webhook)))
-    private = tmp_path.parent / f"{tmp_path.name}-private"
+    kinds = {"ding": "DingTalk", "feishu": "Feishu", "dead": "Webhook", "bad": "Webhook"}
+    told = [{"name": n, "type": kind, "urlSecret": {"name": "secrets", "key": n}} for n, kind in kinds.items()]
+    for one in told[:2]:
+        one["signSecret"] = {"name": "secrets", "key": "sign"}
+    return entries, told
+
+
+@dataclass
+class Scene:
+    """One run with everything that has a secret, and everything it shows."""
+
+    rig: Any
+    folder: Path
+    private: Path
+    everything: Everything
+    operator: tuple[str, ...]
+    metrics_port: int
+
+    async def start_operator(self, **options: Any) -> Any:
+        return await self.rig.start_operator(*self.operator, metrics_port=self.metrics_port, **options)
+
+    async def start_dispatcher(self) -> None:
+        files = ("--admin-token-file", str(self.private / "token"), "--api-keys", str(self.private / "keys"))
+        shown = ("--logs", str(self.folder / "records"), "--data", str(self.folder / "data"))
+        await self.rig.start_dispatcher("-v", *files, *shown)
+
+    async def tells(self, kind: str, name: str, condition: str, text: str) -> None:
+        async def told() -> bool:
+            return text in (await self.rig.condition(kind, name, condition)).get("message", "")
+
+        await self.rig.until(told, f"{condition} of {name} tells of {text}")
+        await self.everything.look()
+
+    async def asks(self, path: str = "/sdapi/v1/txt2img") -> bool:
+        """A task of a client with secrets; whether it was done."""
+        answer = await ask(self.rig, path=path)
+        self.everything.add(answer)
+        return answer.startswith("200")
+
+
+async def scene(rig: Any, folder: Path) -> Scene:
+    private = folder.parent / f"{folder.name}-private"
     private.mkdir()
     (private / "token").write_text(SECRETS["the scrape token"])
     digest = hashlib.sha256(SECRETS["an API key"].encode()).hexdigest()
     (private / "keys").write_text(f"alice: {digest}\n")
     metrics_port, liveness_port = free_port(), free_port()
     bearer = {"Authorization": f"Bearer {SECRETS['the scrape token']}"}
-    admin, told = f"http://{HOST}:{rig.admin_port}", "Bearer not-the-token"
-    everything = Everything(
-        rig,
-        {
-            f"http://{HOST}:{metrics_port}/metrics": {},
-            f"http://{HOST}:{liveness_port}/healthz": {},
-            **{f"{admin}{path}": bearer for path in ("/metrics", "/-/queue", "/-/ready", "/-/healthy")},
-            f"{admin}/metrics?wrong": {"Authorization": told},
-        },
-    )
+    admin = f"http://{HOST}:{rig.admin_port}"
+    pages = {
+        f"http://{HOST}:{metrics_port}/metrics": dict[str, str](),
+        f"http://{HOST}:{liveness_port}/healthz": {},
+        **{f"{admin}{path}": bearer for path in ("/metrics", "/-/queue", "/-/ready", "/-/healthy")},
+        f"{admin}/metrics?wrong": {"Authorization": "Bearer not-the-token"},
+    }
+    records = ("--logs", str(folder / "operator-records"))
+    operator = ("-v", "--liveness-port", str(liveness_port), "--allow-webhooks-to", "127.0.0.0/8", *records)
+    return Scene(rig, folder, private, Everything(rig, pages), operator, metrics_port)
 
-    async def told_of(code: str) -> bool:
-        return code in (await rig.condition("regionpreset", "beijing", "Ready")).get("message", "")
 
-    scrape = {"tokenSecret": {"name": "scrape", "key": "token"}}
-    # A key that is wrong, and a cloud that quotes the right one while it refuses it.
-    wrong = await rig.start_operator("-v", "--liveness-port", "0", secret_key=SECRETS["a wrong secret key"])
-    await rig.apply(make_preset("ap-beijing"), make_pool(metrics=scrape, queue={"apiKeyHeader": "X-Api-Key"}))
-    await rig.until(lambda: told_of("AuthFailure.SignatureFailure"), "a preset that tells of the wrong key")
-    await everything.look()
-    await wrong.stop()
-    fault = rig.cloud.set_fault("error", **quoting("AuthFailure.SecretIdNotFound", action="DescribeApplications"))
+def trouble(rig: Any) -> int:
+    """Each sort of failure once, in words that hold the key; returns the one that stays until it is cleared."""
     for action in ("DescribeInstances", "RunInstances", "TerminateInstances"):
         rig.cloud.set_fault("error", **quoting("InternalError", action=action, count=1))
     rig.cloud.set_fault("broken_json", action="DescribeInstances", count=2)
     rig.cloud.set_fault("commit_then_500", action="TerminateInstances", count=1)
-    await rig.start_operator("-v", "--liveness-port", str(liveness_port), metrics_port=metrics_port)
-    dispatcher = ("-v", "--logs", str(tmp_path / "records"), "--data", str(tmp_path / "data"))
-    private_files = ("--admin-token-file", str(private / "token"), "--api-keys", str(private / "keys"))
-    await rig.start_dispatcher(*dispatcher, *private_files)
-    await rig.apply(make_preset("ap-beijing", 3))  # a change is looked at now
-    await rig.until(lambda: told_of("AuthFailure.SecretIdNotFound"), "a preset that tells of the refusal")
-    await everything.look()
-    rig.cloud.clear_fault(fault)
-    await rig.apply(make_preset("ap-beijing", 2))
+    return int(rig.cloud.set_fault("error", **quoting("AuthFailure.SecretIdNotFound", action="DescribeApplications")))
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(180)
+async def test_whatever_goes_wrong_no_secret_is_written_or_shown(
+    rig: Any, make_pool: Make, make_preset: Make, tmp_path: Path
+) -> None:
+    on, (entries, destinations) = await scene(rig, tmp_path), robots(await parrot(rig.stack))
+    entries["token"] = SECRETS["the scrape token"]
+    scrape = {"tokenSecret": {"name": "secrets", "key": "token"}}
+    made = make_pool(metrics=scrape, queue={"apiKeyHeader": "X-Api-Key"}, notifications=destinations)
+    kept = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "secrets"}, "stringData": entries}
+    await rig.apply(kept, make_preset("ap-beijing"), made)
+    # A key that is wrong, and then a cloud that quotes the right one while it refuses it.
+    wrong = await on.start_operator(secret_key=SECRETS["a wrong secret key"])
+    await on.tells("regionpreset", "beijing", "Ready", "AuthFailure.SignatureFailure")
+    await wrong.stop()
+    refusal = trouble(rig)
+    await rig.apply(make_preset("ap-beijing", 2))  # a change is looked at now
+    await on.start_operator()
+    await on.start_dispatcher()
+    await on.tells("regionpreset", "beijing", "Ready", "AuthFailure.SecretIdNotFound")
+    for name in ("ding", "feishu", "dead", "bad"):
+        await on.tells("gpupool", "pool", "NotificationsDelivered", name)
+    rig.cloud.clear_fault(refusal)
+    await rig.apply(make_preset("ap-beijing", 3))
     (server,) = await rig.ready(1, seconds=60.0)
-
-    async def served() -> bool:
-        answer = await ask(rig)
-        everything._parts.append(answer)
-        return answer.startswith("200")
-
-    await rig.until(served, "an answer from the server")
-    everything._parts.append(await ask(rig, path="/-/no-such-path"))
+    await rig.until(on.asks, "an answer from the server")
+    await on.asks("/-/no-such-path")
     await rig.fleet.stop(server["status"]["instanceId"])
-    everything._parts.append(await ask(rig))
-    await everything.look()
+    await on.asks()
+    await on.everything.look()
     await rig.kubectl("delete", "gpupool", "pool", "--timeout=60s")
-    await everything.look()
+    await on.everything.look()
     for child in rig.children.values():
         await child.stop()
-    text = everything.text(tmp_path)
+    text = on.everything.text(tmp_path)
     # It is the right haystack: what is looked for could have been in it.
-    for needle in (
-        "AuthFailure.SecretIdNotFound",
-        "DEBUG",
-        "OutcomeUnknown",
-        "haipool_leaked",
-        "task_processing",
-        "alice",
-    ):
-        assert needle in text, f"{needle} was to be in what was searched"
+    said = ("AuthFailure.SecretIdNotFound", "DEBUG", "OutcomeUnknown", "haipool_leaked", "task_processing", "alice")
+    missing = [word for word in (*said, '"type":"alerts"', "310000") if word not in text]
+    assert not missing, f"{missing} were to be in what was searched"
     assert found(text, SECRETS) == []
     assert "Signature=" not in text
 
