@@ -45,6 +45,7 @@ class Rig:
         stack.callback(block.release)
         self._addresses = str(block.network)
         self.oracle: Oracle
+        self.key = SANDBOX_KEY
         self.cloud: SimulatedCloud
 
     async def start_cloud(self, config: CloudConfig) -> None:
@@ -57,6 +58,7 @@ class Rig:
             await self.fleet.stop(instance.instance_id)
 
         self.stack.push_async_callback(self.fleet.close)
+        self.key = config.keys[0]
         self.cloud = SimulatedCloud(
             replace(config, addresses=self._addresses),
             on_running=running,
@@ -90,7 +92,7 @@ class Rig:
     async def start_operator(
         self,
         *extra: str,
-        secret_key: str = SANDBOX_KEY.secret_key,
+        secret_key: str | None = None,
         metrics_port: int = 0,
         lease: bool = False,
     ) -> Child:
@@ -103,10 +105,10 @@ class Rig:
         ]
         return await self._start("operator", arguments, secret_key=secret_key)
 
-    async def start_dispatcher(self, pool: str = "pool") -> Child:
+    async def start_dispatcher(self, *extra: str, pool: str = "pool") -> Child:
         """Start the dispatcher of a pool."""
         arguments = [
-            *("dispatcher", "--pool", pool, "--namespace", self.namespace, "--grace", "5"),
+            *("dispatcher", "--pool", pool, "--namespace", self.namespace, "--grace", "5", *extra),
             *(
                 "--host",
                 HOST,
@@ -120,13 +122,13 @@ class Rig:
         ]
         return await self._start("dispatcher", arguments)
 
-    async def _start(self, name: str, arguments: list[str], *, secret_key: str = SANDBOX_KEY.secret_key) -> Child:
+    async def _start(self, name: str, arguments: list[str], *, secret_key: str | None = None) -> Child:
         env = {
             "KUBECONFIG": str(self.kubeconfig),
             "HAIPOOL_CLOUD_ENDPOINT": self.cloud.url,
             "HAIPOOL_CLOUD_TIMEOUT_SECONDS": "3",
-            "TENCENTCLOUD_SECRET_ID": SANDBOX_KEY.secret_id,
-            "TENCENTCLOUD_SECRET_KEY": secret_key,
+            "TENCENTCLOUD_SECRET_ID": self.key.secret_id,
+            "TENCENTCLOUD_SECRET_KEY": secret_key or self.key.secret_key,
         }
         log = self.folder / f"{name}-{next(self._logs)}.log"
         child = await Child.start(name, arguments, log=log, env=env)

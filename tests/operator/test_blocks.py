@@ -147,3 +147,10 @@ def test_a_restart_knows_the_blocks_from_the_presets_and_tries_one_purchase(erro
     ]
     assert not after.claim("ap-beijing", by="a", now=0.0)
     assert [after.claim("ap-beijing", by=name, now=LATER + 1.0) for name in "abc"] == [True, False, False]
+
+
+@pytest.mark.parametrize(("back", "free"), [(0.0, False), (3600.0, True)])
+def test_a_clock_that_is_set_back_prolongs_no_block(back: float, free: bool) -> None:
+    blocks, then = Blocks(), 1_000_000.0
+    blocks.add(ArrearsError("no money"), "ap-beijing", now=then)
+    assert blocks.claim("ap-beijing", by="a", now=then + 10.0 - back) is free

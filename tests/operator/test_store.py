@@ -34,6 +34,16 @@ def test_the_deletion_of_a_predecessor_does_not_drop_its_successor() -> None:
     assert store.pools.get("ns/a") is not None
 
 
+def test_an_object_that_is_gone_never_comes_back_whatever_a_watch_that_is_behind_may_tell() -> None:
+    store = Store()
+    store.pools.put(pool(5))
+    store.pools.drop("ns/a", "u1")
+    assert store.pools.put(pool(4)) is None
+    assert store.pools.put(pool(9)) is None
+    assert store.pools.get("ns/a") is None
+    assert store.pools.put(pool(10, uid="u2")) is not None
+
+
 def test_an_object_that_does_not_fit_leaves_the_last_good_one() -> None:
     store = Store()
     store.pools.put(pool(1))

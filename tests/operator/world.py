@@ -210,8 +210,8 @@ class Dispatcher:
         self._kube = kube
         #: What it says of the queue.
         self.figures = dict.fromkeys(metrics.REQUIRED, 0.0) | {metrics.DISPATCHER_SYNCED: 1.0}
-        #: Tasks that it says are in flight at each server.
-        self.tasks = 0
+        #: Requests that pass through to each server, so that none is ever drained.
+        self.in_flight = 0
         self.url = ""
 
     async def start(self, stack: contextlib.AsyncExitStack) -> None:
@@ -233,8 +233,8 @@ class Dispatcher:
     def _server(self, item: dict[str, Any]) -> list[str]:
         leaving = item["spec"].get("drain") or "deletionTimestamp" in item["metadata"]
         figures = {
-            metrics.SERVER_IN_FLIGHT: self.tasks,
-            metrics.SERVER_TASKS: self.tasks,
+            metrics.SERVER_IN_FLIGHT: self.in_flight,
+            metrics.SERVER_TASKS: 0,
             metrics.SERVER_SLOTS: 1,
             metrics.SERVER_UP: 1,
             metrics.SERVER_DRAINING: int(leaving),

@@ -135,3 +135,11 @@ def test_the_end_of_a_drain_is_noted_once(make_snapshot: Callable[..., Snapshot]
     for tick in (10, 20, 30):
         memory = plan(make_snapshot(servers=TWO), memory, now=now + tick).memory
     assert memory.last_drain_ended == now + 10
+
+
+def test_a_clock_that_is_set_back_restarts_it_instead_of_holding_it_up(
+    make_snapshot: Callable[..., Snapshot], now: float
+) -> None:
+    memory = Memory(low_load_since=now + 3000.0, last_drain_ended=now + 3000.0)
+    memory = plan(make_snapshot(), memory, now=now).memory
+    assert (memory.low_load_since, memory.last_drain_ended) == (now, now)

@@ -193,3 +193,12 @@ class Shelf(RuleBasedStateMachine):
 
 TestShelf = Shelf.TestCase
 TestShelf.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+
+
+def test_a_clock_that_is_set_back_prolongs_no_pause_and_no_claim() -> None:
+    an_hour = 3600.0
+    assert resting(offer(sold_out_for=180.0, count=1), now=NOW)
+    assert not resting(offer(sold_out_for=180.0, count=1), now=NOW - an_hour)
+    probed = offer(count=1, probed_by="a", probe_until=rfc3339(NOW + CLAIM_SECONDS))
+    assert claimed(probed, now=NOW)
+    assert not claimed(probed, now=NOW - an_hour)

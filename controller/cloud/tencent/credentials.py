@@ -81,6 +81,11 @@ class RefreshingCredential:
             key = self._fresh()
         return key.secret_id, key.secret_key, key.token
 
+    def known(self) -> tuple[str, str, str] | None:
+        """The key in use, without fetching one."""
+        key = self._key
+        return None if key is None else (key.secret_id, key.secret_key, key.token)
+
     def _fresh(self) -> TemporaryKey:
         now, key = self._clock(), self._key
         alive = key is not None and now < key.expires

@@ -4,6 +4,7 @@ A code the cloud wrote means that it refused. Everything else (no answer, an ans
 nobody has seen) leaves open whether it acted: harmless for a read, `UnclearError` for a call that changes something.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from controller.cloud.errors import (
@@ -105,15 +106,36 @@ def error_class(code: str, *, changes: bool) -> type[CloudError]:
     return UnclearError if changes else UnavailableError
 
 
-def failure(action: str, region: str, *, code: str, message: object, request_id: str = "", changes: bool) -> CloudError:
-    """The typed error of one failed call, with a message for people."""
+def failure(
+    action: str,
+    region: str,
+    *,
+    code: str,
+    message: object,
+    request_id: str = "",
+    changes: bool,
+    hidden: Sequence[str] = (),
+) -> CloudError:
+    """The typed error of one failed call, with a message for people.
+
+    Args:
+        action: the API's name.
+        region: where it was called.
+        code: the provider's code, or the SDK's.
+        message: what came with it.
+        request_id: the provider's.
+        changes: whether the call buys or destroys.
+        hidden: parts of the key. Answers quote what they refuse, and the error goes into logs, events and statuses.
+    """
     advice = ADVICE.get(code)
-    text = f"{action} in {region}: {code}: {_readable(message)}" + (f" ({advice})" if advice else "")
+    text = f"{action} in {region}: {code}: {_readable(message, hidden)}" + (f" ({advice})" if advice else "")
     return error_class(code, changes=changes)(text, code=code, request_id=request_id)
 
 
-def _readable(message: object) -> str:
+def _readable(message: object, hidden: Sequence[str]) -> str:
     """The SDK hands the body of a non-200 answer over as bytes."""
     text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
+    for secret in hidden:
+        text = text.replace(secret, "(hidden)")
     text = " ".join(text.split())
     return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"

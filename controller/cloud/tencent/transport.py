@@ -22,8 +22,15 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.hai.v20230812.hai_client import HaiClient
 from tencentcloud.monitor.v20180724.monitor_client import MonitorClient
 
-from controller.cloud.errors import IncompleteError, ThrottledError, UnauthorizedError, UnavailableError, UnclearError
-from controller.cloud.tencent.credentials import CredentialsUnavailableError, signer
+from controller.cloud.errors import (
+    CloudError,
+    IncompleteError,
+    ThrottledError,
+    UnauthorizedError,
+    UnavailableError,
+    UnclearError,
+)
+from controller.cloud.tencent.credentials import CredentialsUnavailableError, RefreshingCredential, signer
 from controller.cloud.tencent.failures import failure
 from controller.cloud.tencent.ratelimit import RateLimiter
 from controller.cloud.tencent.settings import Settings
@@ -64,6 +71,12 @@ class ClientPool:
         finally:
             with self._lock:
                 self._idle[service, region].append(client)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every part of the key that signs now, the longest first, so that none is left in pieces of another."""
+        known = self._credential.known() if isinstance(self._credential, RefreshingCredential) else None
+        parts = known or (self._settings.secret_id, self._settings.secret_key, self._settings.token)
+        return tuple(sorted(filter(None, parts), key=len, reverse=True))
 
     def close(self) -> None:
         """Close the idle connections; call it when no thread runs any more."""
@@ -143,18 +156,19 @@ class Transport:
             body = await self._on_thread(lambda: self._clients.call(service, region, send), action, region)
         except TencentCloudSDKException as error:
             code, request_id = str(error.code), error.requestId or ""
-            raise failure(
+            raise self._failure(
                 action, region, code=code, message=error.message, request_id=request_id, changes=changes
             ) from None
         except CredentialsUnavailableError as error:
             raise UnauthorizedError(f"{action} in {region}: {error}", code="ClientCredentials") from None
         except TimeoutError:
             message = f"no answer within {self._timeout_s:.0f} s"
-            raise failure(action, region, code="ClientTimeout", message=message, changes=changes) from None
+            raise self._failure(action, region, code="ClientTimeout", message=message, changes=changes) from None
         except (ThrottledError, UnavailableError):
             raise
-        except Exception as error:  # the SDK lets anything through, from KeyError to decode errors
-            raise failure(action, region, code=type(error).__name__, message=error, changes=changes) from error
+        except Exception as error:  # noqa: BLE001 - the SDK lets anything through, from KeyError to decode errors
+            # Without its cause: the text of an error below may hold the headers, and tracebacks are logged.
+            raise self._failure(action, region, code=type(error).__name__, message=error, changes=changes) from None
         return self._response(body, action, region, changes=changes)
 
     async def close(self) -> None:
@@ -181,6 +195,9 @@ class Transport:
                 ) from None
             raise
 
+    def _failure(self, action: str, region: str, **told: Any) -> CloudError:
+        return failure(action, region, hidden=self._clients.secrets(), **told)
+
     def _response(self, body: Any, action: str, region: str, *, changes: bool) -> dict[str, Any]:
         """Open the envelope. The SDK looks for errors only under one exact Content-Type, so look here again."""
         response = body.get("Response") if isinstance(body, dict) else None
@@ -190,6 +207,6 @@ class Transport:
         request_id = str(response.get("RequestId") or "")
         if isinstance(error := response.get("Error"), dict):
             code, message = str(error.get("Code", "")), error.get("Message", "")
-            raise failure(action, region, code=code, message=message, request_id=request_id, changes=changes)
+            raise self._failure(action, region, code=code, message=message, request_id=request_id, changes=changes)
         logger.debug("%s in %s answered, request %s", action, region, request_id)
         return response

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
+from urllib.parse import quote, quote_plus
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -44,8 +45,13 @@ class Target:
         return self.url.host or ""
 
     def hide(self, text: str) -> str:
-        """The text without any part of the URL that may be a key; receivers may repeat what they were sent."""
-        parts = [*self.url.parts, *self.url.query.values()]
+        """The text without any part of the URL that may be a key; receivers may repeat what they were sent.
+
+        They may do so in any spelling: as it travels in the URL, as they have read it, or quoted by themselves.
+        """
+        plain = [*self.url.parts, *self.url.query.values()]
+        travels = [*self.url.raw_parts, *(pair.partition("=")[2] for pair in self.url.raw_query_string.split("&"))]
+        parts = {*plain, *travels, *(quote(part, safe="") for part in plain), *map(quote_plus, plain)}
         for part in sorted((p for p in parts if len(p) >= _SHORTEST_SECRET), key=len, reverse=True):
             text = text.replace(part, "…")
         return text

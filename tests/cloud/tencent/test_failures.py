@@ -157,3 +157,13 @@ def test_a_page_of_html_from_a_gateway_is_cut_to_one_short_line() -> None:
     assert "<html> <h1>502</h1>" in text
     assert len(text) < MAX_MESSAGE + 100
     assert "\n" not in text
+
+
+def test_an_answer_that_quotes_the_key_is_repeated_without_it() -> None:
+    told = failure(
+        "RunInstances", "ap-beijing", code="AuthFailure.SecretIdNotFound", message="no AKIDone, no s3cret here",
+        changes=True, hidden=("AKIDone", "s3cret"),
+    )  # fmt: skip
+    assert str(told).startswith(
+        "RunInstances in ap-beijing: AuthFailure.SecretIdNotFound: no (hidden), no (hidden) here"
+    )

@@ -217,3 +217,18 @@ class TestLists:
         sim.set_fault("wrong_total")
         answer = await client("DescribeInstances")
         assert (answer["TotalCount"], len(answer["InstanceSet"])) == (4, 3)
+
+    async def test_a_truncated_list_shows_and_counts_the_oldest(self, sim: SimulatedCloud, client: Any) -> None:
+        sim.add_instances(REGION, "XL", 250)
+        sim.set_fault("truncated_paging")
+        answer = await client("DescribeInstances", {"Offset": 150, "Limit": 100})
+        assert (answer["TotalCount"], len(answer["InstanceSet"])) == (200, 50)
+
+    @pytest.mark.parametrize("kind", ["shuffled_paging", "repeated_entries"])
+    async def test_pages_that_do_not_make_up_the_list(self, sim: SimulatedCloud, client: Any, kind: Any) -> None:
+        known = set(sim.add_instances(REGION, "XL", 200))
+        sim.set_fault(kind)
+        pages = [await client("DescribeInstances", {"Offset": at, "Limit": 100}) for at in (0, 100)]
+        shown = {one["InstanceId"] for page in pages for one in page["InstanceSet"]}
+        assert shown < known
+        assert {page["TotalCount"] for page in pages} == {200}
