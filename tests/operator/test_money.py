@@ -88,7 +88,7 @@ async def test_kubectl_delete_drains_and_destroys_exactly_that_server(
 ) -> None:
     await rig.start_operator()
     await rig.start_dispatcher()
-    await rig.apply(make_preset("ap-beijing"), make_pool(2))
+    await rig.apply(make_preset("ap-beijing"), make_pool(replicas={"min": 2, "max": 2}))
     servers = await rig.ready(2)
     await rig.until(lambda: _in_dispatcher(rig, 2), "both servers at the dispatcher")
     gone, stays = servers

@@ -1,5 +1,6 @@
 """Destroy until gone: drain, withdraw the address, record the intent, ask, and believe only the cloud's own list."""
 
+import logging
 from typing import Final
 
 from controller.api.gpuinstance import GpuInstance
@@ -21,6 +22,8 @@ from controller.operator.money import bill
 from controller.scaling.conditions import condition
 from controller.scaling.ledger import accrued, shown
 from controller.scaling.replicas import withdrawn
+
+logger = logging.getLogger(__name__)
 
 #: Longest pause between two looks while waiting.
 LOOK_SECONDS: Final = 2.0
@@ -67,6 +70,7 @@ async def _destroy(services: Services, instance: GpuInstance) -> float | None:
         instance = await services.write(instance, terminateRequestedAt=at, message="asking for destruction")
     asked_at = ctx.memory_of(instance).asked_at
     if asked_at is None:
+        await _note_existence(services, instance)
         # A process that died may have recorded the intent and got no further; asking once more does no harm.
         return await _ask(services, instance)
     if await _is_gone(services, instance, asked_at):
@@ -74,6 +78,17 @@ async def _destroy(services: Services, instance: GpuInstance) -> float | None:
     if ctx.steady() - asked_at > ASK_AGAIN_SECONDS:
         return await _ask(services, instance)
     return min(LOOK_SECONDS, ctx.settings.cloud_interval)
+
+
+async def _note_existence(services: Services, instance: GpuInstance) -> None:
+    """Put on record that the cloud had it, before it has not: otherwise its absence would prove nothing for a while."""
+    if not may_be_new(services, instance):
+        return
+    try:
+        await look(services, instance)
+    except CloudError as error:
+        # Nothing waits for that, least of all the end of the bill.
+        logger.info("%s: not seen before its destruction: %s", instance.metadata.key, error)
 
 
 async def _ask(services: Services, instance: GpuInstance) -> float:

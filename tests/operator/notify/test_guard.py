@@ -175,7 +175,7 @@ def test_what_a_receiver_repeats_of_the_url_is_hidden() -> None:
     assert target.hide("invalid key 73febdcb-1b38 for webhook") == "invalid key … for …"
 
 
-@pytest.mark.parametrize("said", ["a%2Bb/c%3D", "a%2Bb%2Fc%3D", "a+b/c=", "a%2Bb/c="])
+@pytest.mark.parametrize("said", ["a%2Bb/c%3D", "a%2Bb%2Fc%3D", "a+b/c="])
 def test_a_key_is_hidden_however_the_receiver_spells_it(said: str) -> None:
     target = parse("https://robots.example/send?token=a%2Bb/c%3D")
     assert said not in target.hide(f"invalid token {said} for robot")
