@@ -10,8 +10,8 @@ VENV ?= .venv
 IMAGE ?= haipool:$(shell sed -n 's/^__version__.* = "\(.*\)"/\1/p' controller/__init__.py)
 # More arguments for the command behind a target: make demo ARGS=--keep, make test ARGS='-k queue -x'
 ARGS ?=
-# Test processes side by side; the suite is written for two cores.
-TEST_WORKERS ?= 2
+# Test processes side by side. The suite is written for two cores; much of it waits for processes rather than for a core.
+TEST_WORKERS ?= 3
 
 BIN := $(VENV)/bin
 # kubectl from the virtual environment, so that its version is known.

@@ -8,6 +8,7 @@ from controller.api.gpuinstance import GpuInstance
 from controller.api.gpupool import GpuPool
 from controller.api.names import LEDGER_FINALIZER, ORPHANED_ANNOTATION, POOL_FINALIZER
 from controller.api.times import unix
+from controller.kube.client import ConflictError
 from controller.operator.apply import apply
 from controller.operator.cdn import turned
 from controller.operator.context import Context
@@ -92,7 +93,7 @@ async def _release(ctx: Context, key: str) -> None:
     for instance in instances:
         booked = instance.metadata.uid in pool.status.spend.booked
         if instance.metadata.deleting and (booked or _nothing_bought(instance)):
-            await ctx.objects.remove_finalizers(instance, [LEDGER_FINALIZER])
+            await _let_go(ctx, key, instance)
     if not pool.metadata.deleting:
         return
     if pool.spec.deletion_policy == "Orphan":
@@ -103,6 +104,14 @@ async def _release(ctx: Context, key: str) -> None:
         ctx.pools.pop(pool.metadata.uid, None)
         ctx.alerting.forget(pool)
         ctx.metrics.forget_pool(pool.metadata.namespace, pool.metadata.name)
+
+
+async def _let_go(ctx: Context, key: str, instance: GpuInstance) -> None:
+    try:
+        await ctx.objects.remove_finalizers(instance, [LEDGER_FINALIZER])
+    except ConflictError:
+        # The instance's own worker has written it in this moment; what it wrote is looked at next.
+        ctx.wake_pool(key)
 
 
 def _nothing_bought(instance: GpuInstance) -> bool:

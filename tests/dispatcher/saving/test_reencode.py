@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -48,8 +49,12 @@ def outcomes(bench: Any) -> dict[str, float]:
 
 def children() -> set[int]:
     """Worker processes of this process."""
-    mine = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-    return {int(pid) for pid in mine if b"imageworker" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    found = set()
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            if b"imageworker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(int(pid))
+    return found
 
 
 async def serve_picture(request: web.Request) -> web.Response:

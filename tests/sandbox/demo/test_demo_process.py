@@ -84,7 +84,13 @@ def test_the_cloud_names_the_stock_of_everything_it_sells() -> None:
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, status: int) -> None:
     command = [sys.executable, "-m", "controller.cli", "demo", "--output", "json"]
     env = os.environ | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+    # A shell that runs the tests in the background has them ignore SIGINT, and their children with them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stderr is not None
         assert process.stdout is not None
         assert any("kubectl apply" in line for line in process.stderr)
