@@ -209,3 +209,23 @@ def test_the_operators_records_are_a_component_away(
     assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     assert claim["metadata"]["namespace"] == "haipool-system"
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
+
+
+def test_the_operators_records_are_shipped_by_a_container_that_sees_the_same_files(
+    root: Path, render: Callable[[Path], list[Object]], tmp_path: Path
+) -> None:
+    shutil.copytree(root / "manifests", tmp_path / "manifests")
+    shutil.copytree(root / "crds", tmp_path / "crds")
+    path = tmp_path / "manifests/base/kustomization.yaml"
+    both = "components:\n  - ../operator-logs\n  - ../operator-cls\n"
+    path.write_text(path.read_text().replace("components:\n", both))
+
+    objects = render(path.parent)
+
+    for item in objects:
+        checked(item)
+    pod = next(o for o in objects if o["kind"] == "Deployment")["spec"]["template"]["spec"]
+    (operator,), (shipper,) = pod["containers"], pod["initContainers"]
+    logs = [next(m for m in c["volumeMounts"] if m["mountPath"] == "/logs") for c in (operator, shipper)]
+    assert logs[0] == logs[1]
+    assert shipper["image"] == operator["image"]
