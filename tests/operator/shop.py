@@ -28,7 +28,8 @@ from controller.sandbox import shipped
 from controller.sandbox.cloudsim import SANDBOX_KEY, CloudConfig, SimulatedCloud
 from controller.sandbox.cloudsim.ledger import Purchase
 from controller.sandbox.kubeapi.server import LocalKubernetes
-from tests.operator.world import CLOUD_WRITES, KUBE_WRITES, Dispatcher, Fuse, Mortal
+from tests.operator.idle import Dispatcher
+from tests.operator.world import CLOUD_WRITES, KUBE_WRITES, Fuse, Mortal
 
 HOST = "127.0.0.1"
 DEFAULT = {"namespace": "default"}
