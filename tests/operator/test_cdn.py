@@ -1,10 +1,9 @@
 """The operator's hand on a CDN domain, over the real SDK and a real API: on, serving, off again, and what it tells."""
 
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -14,14 +13,12 @@ from controller.cloud.tencent.settings import Endpoint
 from controller.kube.client import KubeClient, Resource
 from controller.kube.connect import Connection
 from controller.operator.cdn import CdnKeeper, cdn_condition, turned
-from controller.operator.context import Context, Settings
-from controller.operator.events import Recorder
-from controller.operator.objects import POOLS, Objects
-from controller.operator.recording import Recording
-from controller.operator.store import Store
+from controller.operator.context import Context
+from controller.operator.objects import POOLS
 from controller.sandbox import shipped
 from controller.sandbox.cloudsim import SANDBOX_KEY, CloudConfig, SimulatedCloud
 from controller.sandbox.kubeapi.server import LocalKubernetes
+from tests.operator.bare import bare_context
 
 KEY = "default/pool"
 EVENTS = Resource("", "v1", "events")
@@ -89,25 +86,7 @@ async def bench() -> AsyncIterator[Bench]:
             )
         )
         stack.push_async_callback(cdn.close)
-        store, absent = Store(), cast("Any", None)
-        ctx = Context(
-            settings=Settings(),
-            cluster_uid="c",
-            store=store,
-            objects=Objects(kube, store),
-            events=Recorder(kube, time.time),
-            cloud=absent,
-            view=absent,
-            cpu=absent,
-            scraper=absent,
-            recording=Recording(None, time.time),
-            alerting=absent,
-            usage=absent,
-            metrics=absent,
-            traffic=absent,
-            probes=absent,
-            clock=lambda: made[0].now,
-        )
+        ctx = bare_context(kube, clock=lambda: made[0].now)
         made.append(Bench(cloud, kube, ctx, CdnKeeper(ctx, cdn)))
         yield made[0]
 

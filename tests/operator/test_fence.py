@@ -1,8 +1,7 @@
 """Two operators on one pool, interleaved by hand at the worst moments: none acts on a picture the other has changed."""
 
-import time
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -10,15 +9,13 @@ from controller.kube.client import AlreadyExistsError, KubeClient
 from controller.kube.connect import Connection
 from controller.operator import fence
 from controller.operator.apply import apply, instance_body
-from controller.operator.context import Context, Settings
-from controller.operator.events import Recorder
-from controller.operator.objects import INSTANCES, POOLS, Objects
-from controller.operator.recording import Recording
-from controller.operator.store import Store
+from controller.operator.context import Context
+from controller.operator.objects import INSTANCES, POOLS
 from controller.sandbox import shipped
 from controller.sandbox.kubeapi.server import LocalKubernetes
 from controller.scaling.actions import Drain, Launch
 from controller.scaling.snapshot import Offer
+from tests.operator.bare import bare_context
 
 KEY = "default/pool"
 OFFER = Offer("ap-beijing", "XL", 0.88, 1, "beijing", "app-1")
@@ -39,24 +36,7 @@ async def kube() -> AsyncIterator[KubeClient]:
 
 async def operator(kube: KubeClient) -> Context:
     """An operator that has just read everything, and from then on sees only what a test shows it."""
-    store, absent = Store(), cast("Any", None)
-    ctx = Context(
-        settings=Settings(),
-        cluster_uid="c",
-        store=store,
-        objects=Objects(kube, store),
-        events=Recorder(kube, time.time),
-        cloud=absent,
-        view=absent,
-        cpu=absent,
-        scraper=absent,
-        recording=Recording(None, time.time),
-        alerting=absent,
-        usage=absent,
-        metrics=absent,
-        traffic=absent,
-        probes=absent,
-    )
+    ctx = bare_context(kube)
     await ctx.objects.load(None)
     await fence.catch_up(ctx, pool_of(ctx))
     return ctx

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any, cast
 
 import pytest
 
@@ -14,14 +13,12 @@ from controller.kube.client import KubeClient
 from controller.kube.connect import Connection
 from controller.operator import purchases
 from controller.operator.blocks import BLOCK_SECONDS
-from controller.operator.context import Context, Settings
-from controller.operator.events import Recorder
-from controller.operator.objects import PRESETS, Objects
-from controller.operator.recording import Recording
-from controller.operator.store import Store
+from controller.operator.context import Context
+from controller.operator.objects import PRESETS
 from controller.sandbox import shipped
 from controller.sandbox.kubeapi.server import LocalKubernetes
 from controller.scaling.snapshot import Offer
+from tests.operator.bare import bare_context
 
 OFFER = Offer("ap-beijing", "XL", 0.88, 1, "beijing", "app-1", half_open=True)
 HALF_OPEN = {"bundle": "XL", "pricePerHour": 0.88, "state": "HalfOpen", "soldOutCount": 2}
@@ -49,24 +46,7 @@ async def kube() -> AsyncIterator[KubeClient]:
 
 async def operator(kube: KubeClient) -> Context:
     """An operator that has just read everything, and from then on sees only its own writes."""
-    store, absent = Store(), cast("Any", None)
-    ctx = Context(
-        settings=Settings(),
-        cluster_uid="c",
-        store=store,
-        objects=Objects(kube, store),
-        events=Recorder(kube, time.time),
-        cloud=absent,
-        view=absent,
-        cpu=absent,
-        scraper=absent,
-        recording=Recording(None, time.time),
-        alerting=absent,
-        usage=absent,
-        metrics=absent,
-        probes=absent,
-        traffic=absent,
-    )
+    ctx = bare_context(kube)
     await ctx.objects.load(None)
     return ctx
 
