@@ -213,8 +213,10 @@ class TaskApi:
             return problem(410, "Result gone", _gone(task))
         try:
             view, headers = self._state.view, CIMultiDict([*outcome.headers, *extra.items()])
-            if outcome.status == 200 and view is not None and view.cdn_serves:
-                # Whoever has the link may have the answer, and it never changes; a CDN may keep it while we do.
+            unsaid = outcome.status == 200 and "Cache-Control" not in headers
+            if unsaid and view is not None and view.cdn_serves:
+                # Whoever has the link may have the answer, and it never changes; a CDN may keep it while we do, unless
+                # the server itself has said what may be kept.
                 headers["Cache-Control"] = f"public, max-age={self._left(task):.0f}, immutable"
             way = StoredAnswer(None if view is None else view.saving, request.headers, self._state.metrics.saved)
             return await _send(request, outcome.status, headers, content, way)

@@ -529,3 +529,14 @@ async def test_links_to_answers_are_made_on_a_cdn_that_serves_and_answers_may_be
     desk.bench.state.view = replace(view, cdn_serves=True)
     assert (await desk.status(where))["links"]["result"] == where + "/result"
     assert "public" in (await desk.get(where + "/result")).headers["Cache-Control"]
+
+
+async def test_what_a_server_says_of_keeping_its_answer_holds_on_a_cdn_too(desk: Any) -> None:
+    async def secret(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read(), headers={"Cache-Control": "no-store"})
+
+    await desk.bench.upstream(secret)
+    where = await desk.hand_in(b"prompt")
+    await desk.until(where, "succeeded")
+    desk.bench.state.view = replace(desk.bench.state.view, links_on="https://cdn.example.com", cdn_serves=True)
+    assert (await desk.get(where + "/result")).headers["Cache-Control"] == "no-store"
